@@ -1,0 +1,318 @@
+"""The declaration of a stream as frozen models; `loader` reads them from YAML."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from streamkeeper.errors import ExpressionError
+from streamkeeper.spec import units
+from streamkeeper.spec.expressions import Expression, parse_condition, parse_expression
+from streamkeeper.spec.field_types import FieldType
+from streamkeeper.spec.producers import Producer
+from streamkeeper.spec.sinks import CassandraSink, PostgresSink, Sink
+from streamkeeper.spec.values import (
+    Duration,
+    ExpressionText,
+    FieldName,
+    FieldPath,
+    LakePath,
+    Model,
+    Name,
+    Scalar,
+    Text,
+    TopicName,
+    TypeName,
+)
+
+
+class FieldSpec(Model):
+    """One field of a message: its type, where it stands, and the checks on it.
+
+    `path` is dotted or a list of keys (default: the field's name); `range` is inclusive, of the
+    landed value; `allowed` lists the only accepted values; a value sent in `sent_unit` is converted
+    to `unit`; `format` and `zone` tell how a timestamp is written (a text without zone is a mistake
+    unless `zone` is given).
+    """
+
+    type: TypeName
+    path: FieldPath | None = None
+    required: bool = False
+    range: tuple[float | None, float | None] | None = None
+    allowed: tuple[Scalar, ...] | None = None
+    unit: str | None = None
+    sent_unit: str | None = None
+    format: Literal["iso8601", "epoch_s", "epoch_ms", "epoch_us"] = "iso8601"
+    zone: str | None = None
+
+    def keys(self, name: str) -> tuple[str, ...]:
+        """Return the keys that lead to the value in a message; `name` is the field's own."""
+        if isinstance(self.path, str):
+            return tuple(self.path.split("."))
+        return self.path or (name,)
+
+    def conversion(self) -> units.Conversion | None:
+        """Return how the sent value is converted; None if it lands as it was sent."""
+        if self.sent_unit is None or self.unit is None:
+            return None
+        return units.conversion(self.sent_unit, self.unit)
+
+
+class Derived(Model):
+    """A further column of a landed row, computed from the fields and the columns above it."""
+
+    expression: ExpressionText
+    unit: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, given: Any) -> Any:
+        """Read `name: expression` as `name: {expression: expression}`."""
+        return {"expression": given} if isinstance(given, str | Expression) else given
+
+
+class Check(Model):
+    """A condition that a landed row must meet; null counts as met.
+
+    warn: the row lands as valid and is marked; quarantine: it is set aside; fail: the stream ends.
+    """
+
+    name: Name
+    expect: ExpressionText
+    on_fail: Literal["warn", "quarantine", "fail"] = "quarantine"
+
+    @property
+    def rule(self) -> str:
+        """The name under which what fails it is counted."""
+        return f"check:{self.name}"
+
+
+class KafkaSource(Model):
+    """The topic that the stream reads; it is created when missing.
+
+    kind: plain, every offset holds a message for good; transactional, messages are read once their
+    transaction is committed, and the others leave gaps; compacted, older messages of a key go.
+    """
+
+    topic: TopicName
+    kind: Literal["plain", "transactional", "compacted"] = "plain"
+    partitions: Annotated[int, Field(ge=1, le=10_000)] = 3
+    replication: Annotated[int, Field(ge=1, le=16)] = 1
+
+
+class Csv(Model):
+    """How a CSV record is written: its columns in order, and which texts mean "missing"."""
+
+    columns: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
+    missing: tuple[str, ...] = ("",)
+
+
+class Source(Model):
+    """Where the messages come from and how they are written.
+
+    `strict: false` reads what was written as another type where that is exact.
+    """
+
+    kafka: KafkaSource
+    format: Literal["json", "csv"] = "json"
+    strict: bool = True
+    csv: Csv = Csv()
+
+
+class EventTime(Model):
+    """Which field tells when a reading was made, and how far it may lie off the broker's time."""
+
+    field: str
+    max_ahead: Duration = timedelta(hours=1)
+    lateness: Duration | None = None
+
+
+class LakeSpec(Model):
+    """The stream's folder on HDFS and how often a batch lands in it."""
+
+    path: LakePath
+    every: Duration = timedelta(seconds=30)
+
+
+class Window(Model):
+    """Tumbling event-time windows with their measures by key."""
+
+    name: Name
+    size: Duration
+    watermark: Duration
+    every: Duration = timedelta(seconds=30)
+    by: tuple[str, ...] = ()
+    where: ExpressionText | None = None
+    measures: dict[Name, ExpressionText]
+
+
+class Kpi(Model):
+    """One hourly table: measures by key, of all keys or the `top` ones; or the `top` readings."""
+
+    name: Name
+    by: tuple[str, ...] = ()
+    where: ExpressionText | None = None
+    measures: dict[Name, ExpressionText] = Field(default={})
+    top: Annotated[int, Field(ge=1, le=1000)] | None = None
+    order_by: str | None = None
+    descending: bool = True
+    csv: bool = False
+
+    @property
+    def of_readings(self) -> bool:
+        """Whether its rows are readings, not groups of them."""
+        return not self.measures
+
+
+class Alert(Model):
+    """A condition: a reading's field, or a KPI's column (`kpi.column`), above or below a limit."""
+
+    name: Name
+    field: str | None = None
+    kpi: str | None = None
+    where: ExpressionText | None = None
+    above: float | None = None
+    below: float | None = None
+
+
+class Report(Model):
+    """The report mail of an hour and who receives it."""
+
+    title: str
+    to: tuple[str, ...]
+    sender: str = "streamkeeper@localhost"
+    chart: str | None = None
+
+
+class Hours(Model):
+    """When an hour is closed, and the cron schedule of the `hours__` DAG (UTC)."""
+
+    grace: Duration = timedelta(minutes=5)
+    wait_limit: Duration = timedelta(hours=1)
+    schedule: str = "0 * * * *"
+
+
+class Spec(Model):
+    """One declared stream."""
+
+    name: Name
+    description: str
+    app: Name
+    tags: tuple[str, ...] = ()
+    source: Source
+    fields: dict[FieldName, FieldSpec]
+    derived: dict[FieldName, Derived] = Field(default={})
+    checks: tuple[Check, ...] = ()
+    event_time: EventTime
+    lake: LakeSpec
+    producer: Producer = Producer()
+    windows: tuple[Window, ...] = ()
+    sinks: tuple[Sink, ...] = ()
+    kpis: tuple[Kpi, ...] = ()
+    alerts: tuple[Alert, ...] = ()
+    report: Report | None = None
+    hours: Hours = Hours()
+
+    @model_validator(mode="after")
+    def _read_expressions(self) -> Spec:
+        """Read all expressions, now that the types of the columns are known."""
+        columns = {name: field.type for name, field in self.fields.items()}
+        derived = {}
+        for name, column in self.derived.items():
+            found = _expression(column.expression, columns)
+            derived[name] = column.model_copy(update={"expression": found})
+            columns[name] = found.type
+        read: dict[str, Any] = {
+            "derived": derived,
+            "checks": tuple(
+                c.model_copy(update={"expect": _condition(c.expect, columns)}) for c in self.checks
+            ),
+            "windows": tuple(_measured(w, columns, streaming=True) for w in self.windows),
+            "kpis": tuple(_measured(k, columns, streaming=False) for k in self.kpis),
+            "alerts": tuple(_filtered(alert, columns) for alert in self.alerts),
+        }
+        for name, value in read.items():
+            object.__setattr__(self, name, value)
+        return self
+
+    def columns(self) -> dict[str, FieldType]:
+        """Return the landed types of the fields and the derived columns, in their order."""
+        fields = {name: field.type for name, field in self.fields.items()}
+        return fields | {name: d.expression.type for name, d in self.derived.items()}
+
+    def units(self) -> dict[str, str]:
+        """Return the units of the columns that have one."""
+        owners: dict[str, FieldSpec | Derived] = {**self.fields, **self.derived}
+        return {name: owner.unit for name, owner in owners.items() if owner.unit}
+
+    def derived_expressions(self) -> dict[str, Expression]:
+        """Return the expressions of the derived columns, in their order."""
+        return {name: column.expression for name, column in self.derived.items()}
+
+    def check_expressions(self) -> dict[str, Expression]:
+        """Return the conditions of the declared checks by name."""
+        return {check.name: check.expect for check in self.checks}
+
+    @property
+    def warns(self) -> bool:
+        """Whether a check marks rows, so that they have the column for it."""
+        return any(check.on_fail == "warn" for check in self.checks)
+
+    def window(self, name: str) -> Window:
+        """Return the window of this name; KeyError if there is none."""
+        return next(w for w in self.windows if w.name == name)
+
+    def raw_tables(self) -> dict[str, CassandraSink]:
+        """Return the sinks of landed rows into Cassandra by `keyspace.table`."""
+        return {
+            f"{sink.keyspace}.{sink.table}": sink
+            for sink in self.sinks
+            if isinstance(sink, CassandraSink) and sink.of == "raw"
+        }
+
+    def postgres_connections(self) -> tuple[str, ...]:
+        """Return the Airflow connections that the sinks name, each once."""
+        found = (sink.connection for sink in self.sinks if isinstance(sink, PostgresSink))
+        return tuple(dict.fromkeys(found))
+
+    def dump(self) -> dict[str, Any]:
+        """Return the declaration as JSON data, for snapshots; `Spec.model_validate` reads it."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+
+def _expression(given: Expression, columns: dict[str, FieldType], **how: bool) -> Expression:
+    try:
+        return parse_expression(given.text, columns, **how)
+    except ExpressionError as error:
+        raise _wrong(given, error) from None
+
+
+def _condition(given: Expression, columns: dict[str, FieldType]) -> Expression:
+    try:
+        return parse_condition(given.text, columns)
+    except ExpressionError as error:
+        raise _wrong(given, error) from None
+
+
+def _wrong(given: Expression, error: ExpressionError) -> PydanticCustomError:
+    return PydanticCustomError(
+        "expression", "{text}: {told}", {"text": given.text, "told": str(error)}
+    )
+
+
+def _filtered(owner: Any, columns: dict[str, FieldType]) -> Any:
+    if owner.where is None:
+        return owner
+    return owner.model_copy(update={"where": _condition(owner.where, columns)})
+
+
+def _measured(owner: Any, columns: dict[str, FieldType], *, streaming: bool) -> Any:
+    measures = {
+        name: _expression(m, columns, aggregates=True, streaming=streaming)
+        for name, m in owner.measures.items()
+    }
+    return _filtered(owner, columns).model_copy(update={"measures": measures})

@@ -1,0 +1,230 @@
+"""Mistakes of a declaration's `producer` part that one key alone does not show."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from streamkeeper.spec.document import KeyPath, Problem
+from streamkeeper.spec.field_types import is_number
+from streamkeeper.spec.raw import texts, time_zones
+
+LOG_FIELDS: dict[str, tuple[str, ...]] = {
+    "apache_common": (
+        *("host", "identity", "user", "time", "request", "method", "path", "protocol"),
+        *("status", "bytes"),
+    ),
+}
+LOG_FIELDS["apache_combined"] = (*LOG_FIELDS["apache_common"], "referer", "agent")
+_JSON = ("json_lines", "json_array")
+_ENTITY = re.compile(r"^[^{}]*\{(:0?[0-9]{1,2}d)?\}[^{}]*$")
+_GENERATORS = (
+    *("entity", "assigned", "choice", "uniform", "lognormal", "ipv4", "constant", "event_time"),
+)
+_FAULTS = ("malformed", "out_of_range", "duplicate", "late", "out_of_order")
+
+
+def producer_problems(data: dict[str, Any], fields: dict[str, dict[str, Any]]) -> Iterator[Problem]:
+    """Yield the mistakes of the simulator and the replay.
+
+    Parameters: data, the raw declaration; fields, its fields.
+    """
+    producer = data.get("producer")
+    if not isinstance(producer, dict):
+        return
+    if isinstance(simulator := producer.get("simulator"), dict):
+        yield from _Simulator(simulator, fields).problems()
+    if isinstance(replay := producer.get("replay"), dict):
+        yield from _Replay(replay, fields).problems()
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+class _Part:
+    path: KeyPath
+
+    def __init__(self, raw: dict[str, Any], fields: dict[str, dict[str, Any]]) -> None:
+        self.raw, self.fields = raw, fields
+
+    def type(self, field: str) -> Any:
+        return self.fields.get(field, {}).get("type")
+
+    def known(self, path: KeyPath, field: Any) -> Iterator[Problem]:
+        if isinstance(field, str) and field not in self.fields:
+            yield Problem(path, "no such field is declared", field, tuple(self.fields))
+
+    def made(self, made: set[str]) -> Iterator[Problem]:
+        """Check the key and the required fields against the fields that are made."""
+        key = self.raw.get("key")
+        if isinstance(key, str) and key not in made:
+            yield Problem((*self.path, "key"), "the key must be a field it makes", key, tuple(made))
+        for name, field in self.fields.items():
+            if field.get("required") is True and name not in made:
+                yield Problem(self.path, f"the required field {name!r} is not made", name)
+
+
+class _Simulator(_Part):
+    path: KeyPath = ("producer", "simulator")
+
+    def problems(self) -> Iterator[Problem]:
+        generators = _mapping(self.raw.get("fields"))
+        for name, generator in generators.items():
+            here: KeyPath = (*self.path, "fields", name)
+            yield from self.known(here, name)
+            given = [k for k in _GENERATORS if k in _mapping(generator)]
+            if len(given) != 1:
+                yield Problem(here, "a field is made in exactly one way", given, _GENERATORS)
+            yield from self._generator(here, name, _mapping(generator))
+        yield from self.made(set(generators))
+        yield from self._faults(generators)
+
+    def _generator(self, path: KeyPath, name: str, made: dict[str, Any]) -> Iterator[Problem]:
+        pattern = made.get("entity")
+        if isinstance(pattern, str) and not _ENTITY.match(pattern):
+            message = "a pattern has one number in braces, such as sensor_{:02d}"
+            yield Problem((*path, "entity"), message, pattern)
+        elif isinstance(pattern, str) and is_number(self.type(name)) and pattern != "{}":
+            message = "the entities of a number field are numbered by {} alone"
+            yield Problem((*path, "entity"), message, pattern, ("{}",))
+        if crossed(made.get("uniform")):
+            message = "the lower limit lies above the upper one"
+            yield Problem((*path, "uniform"), message, made["uniform"])
+        for key in ("uniform", "lognormal"):
+            if key in made and name in self.fields and not is_number(self.type(name)):
+                message = f"draws a number; the field's type is {self.type(name)}"
+                yield Problem((*path, key), message, made[key])
+        yield from self._weights(path, made)
+        yield from self._lognormal((*path, "lognormal"), _mapping(made.get("lognormal")))
+        yield from self._networks((*path, "ipv4"), name, made)
+        for key in ("assigned", "choice"):
+            if made.get(key) == []:
+                yield Problem((*path, key), "needs at least one value", made[key])
+        if "event_time" in made and self.type(name) not in ("timestamp", None):
+            message = f"makes a timestamp; the field's type is {self.type(name)}"
+            yield Problem((*path, "event_time"), message)
+        if made.get("event_time") is False:
+            yield Problem((*path, "event_time"), "can only be true", False)
+
+    def _weights(self, path: KeyPath, made: dict[str, Any]) -> Iterator[Problem]:
+        weights, choice = made.get("weights"), made.get("choice")
+        if "weights" in made and "choice" not in made:
+            yield Problem((*path, "weights"), "needs `choice` beside it", weights)
+        if isinstance(weights, list) and isinstance(choice, list) and len(weights) != len(choice):
+            message = f"a weight for each value of `choice`: {len(choice)} of them, in their order"
+            yield Problem((*path, "weights"), message, weights)
+
+    def _lognormal(self, path: KeyPath, of: dict[str, Any]) -> Iterator[Problem]:
+        for high in ("p95", "most"):
+            if crossed([of.get("median"), of.get(high)]) or of.get("median") == of.get(high, ""):
+                yield Problem((*path, high), "must lie above the median", of[high])
+
+    def _networks(self, path: KeyPath, name: str, made: dict[str, Any]) -> Iterator[Problem]:
+        if "ipv4" in made and self.type(name) not in ("string", None):
+            yield Problem(path, f"makes a text; the field's type is {self.type(name)}")
+        for i, network in enumerate(texts(made.get("ipv4"))):
+            try:
+                ipaddress.IPv4Network(network)
+            except ValueError as error:
+                message = f"is no network, such as 198.51.100.0/24: {error}"
+                yield Problem((*path, i), message, network)
+
+    def _faults(self, generators: dict[str, Any]) -> Iterator[Problem]:
+        faults = _mapping(self.raw.get("faults"))
+        path: KeyPath = (*self.path, "faults")
+        shares = [_share(faults.get(kind)) for kind in _FAULTS]
+        if sum(shares) > 1:
+            message = "the shares together are more than 1; a message has one fault at most"
+            yield Problem(path, message, round(sum(shares), 6))
+        ranged = [name for name in generators if _limited(self.fields.get(name, {}))]
+        if _share(faults.get("out_of_range")) > 0 and not ranged:
+            message = "no number that is made has a `range`; declare one, or leave this fault out"
+            yield Problem((*path, "out_of_range"), message, faults["out_of_range"])
+        times = [n for n, made in generators.items() if _mapping(made).get("event_time") is True]
+        if _share(faults.get("late")) > 0 and not times:
+            message = "no field is made with `event_time: true`; without it nothing is late"
+            yield Problem((*path, "late"), message)
+
+
+class _Replay(_Part):
+    path: KeyPath = ("producer", "replay")
+
+    def problems(self) -> Iterator[Problem]:
+        form = self.raw.get("format", "csv")
+        form = form if isinstance(form, str) else ""
+        columns, constants = (_mapping(self.raw.get(key)) for key in ("columns", "constants"))
+        for part, names in (("columns", columns), ("constants", constants)):
+            for name in names:
+                yield from self.known((*self.path, part, name), name)
+        for name, column in columns.items():
+            yield from self._column((*self.path, "columns", name), name, column, form)
+        for name in set(columns) & set(constants):
+            message = "is filled by a column already"
+            yield Problem((*self.path, "constants", name), message, constants[name])
+        if "delimiter" in self.raw and form != "csv":
+            message = f"only CSV has a delimiter; the format is {form}"
+            yield Problem((*self.path, "delimiter"), message, self.raw["delimiter"])
+        if columns:
+            yield from self.made(set(columns) | set(constants))
+        elif form in _JSON and isinstance(self.raw.get("columns", {}), dict):
+            yield from self._as_it_stands(constants)
+        elif form in ("csv", *LOG_FIELDS) and isinstance(self.raw.get("columns", {}), dict):
+            message = f"the format {form} needs `columns`: which column fills which field"
+            yield Problem((*self.path, "columns"), message, valid=tuple(self.fields))
+
+    def _as_it_stands(self, constants: dict[str, Any]) -> Iterator[Problem]:
+        yield from self.known((*self.path, "key"), self.raw.get("key"))
+        for part in ("constants", "missing"):
+            if self.raw.get(part):
+                message = "needs `columns` beside it; without them messages are sent as they stand"
+                yield Problem((*self.path, part), message, self.raw[part])
+
+    def _column(self, path: KeyPath, name: str, raw: Any, form: Any) -> Iterator[Problem]:
+        column = _mapping(raw)
+        where = raw if isinstance(raw, str | list) else column.get("column")
+        if form in LOG_FIELDS and isinstance(where, str) and where not in LOG_FIELDS[form]:
+            yield Problem(path, f"is no part of a line of {form}", where, LOG_FIELDS[form])
+        if isinstance(where, list) and form not in _JSON:
+            message = f"a list of keys is a place in JSON; the format is {form}"
+            yield Problem(path, message, where)
+        pattern, zone = column.get("format"), column.get("zone")
+        if isinstance(zone, str) and zone not in time_zones():
+            valid = time_zones()
+            yield Problem((*path, "zone"), "no such time zone", zone, valid)
+        if pattern is not None and name in self.fields and self.type(name) != "timestamp":
+            message = f"only a timestamp has a format; the field's type is {self.type(name)}"
+            yield Problem((*path, "format"), message, pattern)
+        if pattern is not None and form in LOG_FIELDS:
+            message = "the time of a log is read without one; leave it out"
+            yield Problem((*path, "format"), message, pattern)
+        elif isinstance(pattern, str) and "%z" not in pattern and zone is None:
+            message = "tells no zone; add `zone`, such as UTC"
+            yield Problem((*path, "format"), message, pattern)
+        if zone is not None and pattern is None:
+            yield Problem((*path, "zone"), "needs a `format` beside it", zone)
+
+
+def _share(fault: Any) -> float:
+    share = _mapping(fault).get("share") if isinstance(fault, dict) else fault
+    if not isinstance(share, int | float) or isinstance(share, bool):
+        return 0.0
+    return float(share) if 0 <= share <= 1 else 0.0
+
+
+def _limited(field: dict[str, Any]) -> bool:
+    limits = field.get("range")
+    ends = limits if isinstance(limits, list) else []
+    return is_number(field.get("type")) and any(isinstance(v, int | float) for v in ends)
+
+
+def crossed(limits: Any) -> bool:
+    """Tell whether a pair of limits has the larger one first."""
+    return (
+        isinstance(limits, list)
+        and len(limits) == 2
+        and all(isinstance(v, int | float) for v in limits)
+        and bool(limits[0] > limits[1])
+    )

@@ -1,0 +1,81 @@
+"""The models of sinks: where rows go besides the lake."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from streamkeeper.connections.postgres import CONNECTION
+from streamkeeper.spec.values import Duration, Model, Name
+
+Consistency = Literal[
+    "ANY", "ONE", "TWO", "THREE", "QUORUM", "ALL", "LOCAL_QUORUM", "EACH_QUORUM", "LOCAL_ONE"
+]
+
+
+class CassandraSink(Model):
+    """Rows into a Cassandra table.
+
+    Window rows are partitioned by the keys and the day. Landed rows (`of: raw`) are partitioned by
+    `partition_by` and ordered by `cluster_by`; `columns` are written, by default all.
+    """
+
+    kind: Literal["cassandra"]
+    of: str
+    keyspace: Name
+    table: Name
+    partition_by: tuple[str, ...] = ()
+    cluster_by: tuple[str, ...] = ()
+    columns: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    ttl: Annotated[Duration, Field(ge=timedelta(seconds=1), le=timedelta(days=7300))] | None = None
+    consistency: Consistency = "LOCAL_ONE"
+
+
+Metadata = Literal["topic_id", "partition", "offset", "timestamp"]
+
+
+class PostgresSink(Model):
+    """Rows into a PostgreSQL table, `table` or `schema.table`, of an Airflow connection's database.
+
+    Window rows are keyed by the window's fields and start. Landed rows (`of: raw`) are keyed by
+    `key`, by default by their coordinates; `columns` are written, by default all, and of
+    Streamkeeper's own those that `metadata` names. `indexes`: columns of each further index.
+    """
+
+    kind: Literal["postgresql"]
+    of: str
+    table: Annotated[str, Field(pattern=r"^([a-z][a-z0-9_]{0,47}\.)?[a-z][a-z0-9_]{0,47}$")]
+    connection: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,200}$")] = CONNECTION
+    key: tuple[str, ...] = ()
+    columns: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    metadata: tuple[Metadata, ...] = ()
+    indexes: tuple[Annotated[tuple[str, ...], Field(min_length=1)], ...] = ()
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Schema and table."""
+        schema, _, table = self.table.rpartition(".")
+        return schema or "public", table
+
+
+class ConsoleSink(Model):
+    """Rows into the driver's log: `of` is `raw` or the name of a window.
+
+    `counts`, a column of landed rows: not rows, but how often each value came in each batch.
+    """
+
+    kind: Literal["console"]
+    of: str = "raw"
+    counts: str | None = None
+    every: Duration = timedelta(seconds=10)
+    rows: Annotated[int, Field(ge=1, le=1000)] = 20
+
+    @property
+    def has_query(self) -> bool:
+        """Whether a query of its own prints; what is published is printed otherwise."""
+        return self.of == "raw" and self.counts is None
+
+
+Sink = Annotated[CassandraSink | PostgresSink | ConsoleSink, Field(discriminator="kind")]

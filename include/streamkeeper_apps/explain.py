@@ -1,0 +1,216 @@
+"""What a declaration will create, told line by line: `streamkeeper check --explain`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from streamkeeper import names
+from streamkeeper.reports import condition_text
+from streamkeeper.spec.durations import format_duration
+from streamkeeper.spec.expressions import Expression
+from streamkeeper.spec.field_types import sql_type
+from streamkeeper.spec.models import FieldSpec, Kpi, Spec, Window
+from streamkeeper.spec.rules import rules
+from streamkeeper.spec.sinks import CassandraSink, PostgresSink
+from streamkeeper_io.cassandra_sinks import sink_table
+from streamkeeper_io.postgres_sinks import sink_table as postgres_table
+
+_TOPIC_SETTINGS = "message.timestamp.type=LogAppendTime"
+_KINDS = {
+    "plain": "",
+    "transactional": "; messages count once their transaction is committed",
+    "compacted": ", cleanup.policy=compact",
+}
+_ADDED = {
+    names.EVENT_TIME: "timestamp: the event time",
+    names.HOUR: "timestamp: its hour, UTC",
+    names.TOPIC_ID: "string: the topic's id",
+    names.PARTITION: "int",
+    names.OFFSET: "bigint",
+    names.TIMESTAMP: "timestamp: the broker's",
+    names.GENERATION: "string: of the checkpoint",
+    names.BATCH: "bigint",
+    names.KEY: "binary: the message's key",
+    names.ERRORS: "array<string>: `rule: message`; null in a valid row",
+    names.VALUE: "binary: the message, of quarantined rows only",
+}
+
+
+def explain(spec: Spec) -> Iterator[str]:
+    """Yield the lines that tell what a stream's declaration creates; part by part, indented."""
+    yield from _part("topic", _topic(spec))
+    yield from _part("message to row", _fields(spec))
+    yield from _part("landed row (snappy Parquet)", _columns(spec))
+    yield from _part("rules", (f"{name}: {text}" for name, text in rules(spec)))
+    yield from _part("queries of the driver", _queries(spec))
+    for window in spec.windows:
+        yield from _part(f"window {window.name}", _window(window, spec))
+    for kpi in spec.kpis:
+        yield from _part(f"KPI {kpi.name}, hourly", _kpi(kpi, spec))
+    yield from _part("alerts", (f"{a.name}: {condition_text(spec, a)}" for a in spec.alerts))
+    for sink in spec.sinks:
+        if isinstance(sink, CassandraSink):
+            title = f"Cassandra table {sink.keyspace}.{sink.table}, of {sink.of}"
+            yield from _part(title, _table(spec, sink))
+        elif isinstance(sink, PostgresSink):
+            title = f"PostgreSQL table {'.'.join(sink.place)}, of {sink.of}"
+            yield from _part(title, _postgres_table(spec, sink))
+    yield from _part("lake", _lake(spec))
+    yield from _part("DAGs", _dags(spec))
+    yield from _part("the store's rows of it (SQL)", _store(spec))
+
+
+def _part(title: str, lines: Iterator[str]) -> Iterator[str]:
+    found = [f"  {line}" for line in lines]
+    if found:
+        yield f"{title}:"
+        yield from found
+
+
+def _topic(spec: Spec) -> Iterator[str]:
+    kafka = spec.source.kafka
+    yield (
+        f"{kafka.topic}: created if missing; partitions {kafka.partitions}, "
+        f"replicas {kafka.replication}, {_TOPIC_SETTINGS}{_KINDS[kafka.kind]}"
+    )
+    if spec.source.format == "csv":
+        columns = spec.source.csv.columns or tuple(spec.fields)
+        yield f"a message is one CSV record: {spec.source.csv.delimiter.join(columns)}"
+    else:
+        yield "a message is one JSON object"
+    strict = "as it is declared" if spec.source.strict else "or as another where that is exact"
+    yield f"values are read in the type {strict}"
+
+
+def _fields(spec: Spec) -> Iterator[str]:
+    for name, field in spec.fields.items():
+        yield f"{name}: {field.type} at {_place(spec, name, field)}{_conversion(field)}"
+
+
+def _place(spec: Spec, name: str, field: FieldSpec) -> str:
+    if spec.source.format == "csv":
+        return f"column {field.path or name}"
+    keys = field.keys(name)
+    return " / ".join(keys) if any("." in key for key in keys) else ".".join(keys)
+
+
+def _conversion(field: FieldSpec) -> str:
+    if field.type == "timestamp":
+        zone = f", {field.zone} where it has no zone" if field.zone else ""
+        return f" ({field.format}{zone})"
+    found = field.conversion()
+    if found is not None:
+        return f", {field.sent_unit} to {field.unit}: x becomes {found}"
+    return f" ({field.unit})" if field.unit else ""
+
+
+def _columns(spec: Spec) -> Iterator[str]:
+    derived = spec.derived_expressions()
+    for name, kind in spec.columns().items():
+        how = f" = {derived[name].sql}" if name in derived else ""
+        yield f"{name} {sql_type(kind)}{how}"
+    for name, text in _ADDED.items():
+        yield f"{name} {text}"
+    if spec.warns:
+        yield f"{names.WARNINGS} array<string>: checks that only mark a row"
+
+
+def _queries(spec: Spec) -> Iterator[str]:
+    yield f"{names.LAND}: a batch every {format_duration(spec.lake.every)}"
+    for window in spec.windows:
+        yield f"{names.window_query(window.name)}: a batch every {format_duration(window.every)}"
+    for sink in spec.sinks:
+        if sink.kind == "console" and sink.has_query:
+            yield f"{names.console_query(sink.of)}: prints every {format_duration(sink.every)}"
+
+
+def _measures(measures: dict[str, Expression]) -> Iterator[str]:
+    for name, measure in measures.items():
+        yield f"{name} {sql_type(measure.type)} = {measure.sql}"
+
+
+def _where(where: Expression | None) -> Iterator[str]:
+    if where is not None:
+        yield f"of rows where {where.sql}"
+
+
+def _window(window: Window, spec: Spec) -> Iterator[str]:
+    yield (
+        f"{format_duration(window.size)} of event time, changed live until "
+        f"{format_duration(window.watermark)} after the newest, final when the hour is closed"
+    )
+    yield from _where(window.where)
+    for name in window.by:
+        yield f"{name} {sql_type(spec.columns()[name])}, a key"
+    yield "window_start timestamp, window_end timestamp"
+    yield from _measures(window.measures)
+
+
+def _kpi(kpi: Kpi, spec: Spec) -> Iterator[str]:
+    yield from _where(kpi.where)
+    for name in kpi.by:
+        yield f"{name} {sql_type(spec.columns()[name])}, a key"
+    yield from _measures(kpi.measures)
+    order = "highest" if kpi.descending else "lowest"
+    if kpi.of_readings:
+        yield f"the {kpi.top} rows of the {order} {kpi.order_by}, all columns"
+    elif kpi.top:
+        yield f"sorted by {kpi.order_by}, {order} first; the first {kpi.top} only"
+    elif kpi.order_by:
+        yield f"sorted by {kpi.order_by}, {order} first"
+
+
+def _table(spec: Spec, sink: CassandraSink) -> Iterator[str]:
+    yield sink_table(spec, sink).create() + ";"
+    ttl = "for ever" if sink.ttl is None else format_duration(sink.ttl)
+    yield f"rows are kept {ttl}, written with consistency {sink.consistency}"
+
+
+def _postgres_table(spec: Spec, sink: PostgresSink) -> Iterator[str]:
+    table = postgres_table(spec, sink)
+    yield table.create() + ";"
+    for columns in table.indexes:
+        yield table.create_index(columns) + ";"
+    yield f"in the database of the connection {sink.connection}"
+    yield f"each batch: {table.create_staging()};"
+    yield f"  {table.copy()};"
+    yield f"  {table.upsert()};"
+
+
+def _lake(spec: Spec) -> Iterator[str]:
+    yield f"{names.raw_path(spec)}/batch=<generation>-<batch>/: landed rows, quarantined ones too"
+    for window in spec.windows:
+        path = names.window_path(spec, window.name)
+        yield f"{path}/batch=<generation>-<batch>/: live window rows"
+    yield f"{names.curated_path(spec)}/dt=<day>/hour=<hour>/: closed hours"
+    for kpi in spec.kpis:
+        yield f"{names.kpi_path(spec, kpi.name)}/dt=<day>/hour=<hour>/: KPI"
+        if kpi.csv:
+            folder = f"{spec.lake.path}/{names.csv_zone(kpi.name)}"
+            yield f"{folder}/dt=<day>/hour=<hour>/: the same rows as CSV"
+    for alert in spec.alerts:
+        if alert.where is not None:
+            folder = f"{spec.lake.path}/{names.alert_zone(alert.name)}"
+            yield f"{folder}/dt=<day>/hour=<hour>/: the worst readings that break it"
+    if spec.report:
+        yield f"{names.report_path(spec)}/dt=<day>/hour=<hour>/: reports in Markdown"
+    queries = [names.LAND, *(names.window_query(w.name) for w in spec.windows)]
+    for query in queries:
+        yield f"{names.checkpoint_path(spec, query)}/: checkpoints"
+
+
+def _dags(spec: Spec) -> Iterator[str]:
+    yield f"{names.keep_dag_id(spec.app)}: keeps the driver alive"
+    if spec.producer.simulator:
+        yield f"{names.produce_dag_id(spec.name)}: keeps the simulator alive"
+    yield f"{names.hours_dag_id(spec.name)}: closes hours at {spec.hours.schedule} (UTC)"
+    if spec.report:
+        yield f"{names.report_dag_id(spec.name)}: mails reports to {', '.join(spec.report.to)}"
+    if tables := spec.raw_tables():
+        yield f"{names.analyse_dag_id(spec.name)}: analyses {', '.join(tables)}, by hand"
+
+
+def _store(spec: Spec) -> Iterator[str]:
+    where = f"WHERE stream = '{spec.name}'"
+    yield f"SELECT * FROM streamkeeper.batches {where} AND zone = 'raw' ORDER BY epoch, batch;"
+    yield f"SELECT * FROM streamkeeper.revisions {where} ORDER BY hour, revision;"

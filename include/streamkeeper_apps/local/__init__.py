@@ -1,0 +1,1 @@
+"""Real servers and Airflow on one machine, as child processes on loopback."""

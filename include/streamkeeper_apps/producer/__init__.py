@@ -1,0 +1,1 @@
+"""Producers: a simulator that runs for ever, and a replay of files."""

@@ -1,0 +1,199 @@
+"""How a simulated field is made: each value a pure function of seed, field, entity and tick."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import json
+import math
+from collections.abc import Callable, Sequence
+from statistics import NormalDist
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamkeeper.spec.field_types import is_number
+from streamkeeper.spec.models import FieldSpec
+from streamkeeper.spec.producers import Generator, LogNormal, Simulator
+from streamkeeper.spec.values import Scalar
+from streamkeeper_apps.producer.faults import WHOLE
+
+Numbers = NDArray[np.uint64]
+
+# SplitMix64 (Steele, Lea, Flood 2014): a counter goes in, a number that looks random comes out, so
+# that any message can be made again without those before it.
+_STEP = np.uint64(0x9E3779B97F4A7C15)
+_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
+_MIX_2 = np.uint64(0x94D049BB133111EB)
+_P95 = NormalDist().inv_cdf(0.95)
+_QUANTILE_BITS = 16
+
+
+class Block(NamedTuple):
+    """Which messages are asked for: entities from 0, ticks, event times in µs since 1970."""
+
+    entities: NDArray[np.int64]
+    ticks: NDArray[np.int64]
+    times: NDArray[np.int64]
+
+
+Column = Callable[[Block], Sequence[str]]
+"""Makes one field of a block's messages, as JSON texts."""
+
+
+def draw(seed: int, field: str, entities: NDArray[np.int64], ticks: NDArray[np.int64]) -> Numbers:
+    """Return 64 random-looking bits for each pair of entity and tick.
+
+    Parameters: entities and ticks, arrays of one length.
+    """
+    digest = hashlib.blake2b(f"{seed}/{field}".encode(), digest_size=8).digest()
+    key = np.uint64(int.from_bytes(digest, "little"))
+    by_entity = _mix(key + entities.astype(np.uint64) * _STEP)
+    return _mix(by_entity + ticks.astype(np.uint64) * _STEP)
+
+
+def _mix(x: Numbers) -> Numbers:
+    x = (x ^ (x >> np.uint64(30))) * _MIX_1
+    x = (x ^ (x >> np.uint64(27))) * _MIX_2
+    return x ^ (x >> np.uint64(31))
+
+
+def column(name: str, generator: Generator, field: FieldSpec, simulator: Simulator) -> Column:
+    """Return what makes a field as it is declared."""
+    integer = field.type in WHOLE
+    if generator.entity is not None:
+        numbered = (generator.entity.format(i + 1) for i in range(simulator.entities))
+        return _by_entity([text if is_number(field.type) else _json(text) for text in numbered])
+    if generator.assigned is not None:
+        return _by_entity([_json(value) for value in generator.assigned])
+    if generator.constant is not None:
+        return _by_entity([_json(generator.constant)])
+    if generator.event_time is not None:
+        return _TIMES[field.format]
+    return _drawn(name, simulator.seed, generator, integer)
+
+
+def _drawn(name: str, seed: int, generator: Generator, integer: bool) -> Column:
+    if generator.choice is not None and generator.weights is not None:
+        return _weighted(name, seed, generator.choice, generator.weights)
+    if generator.choice is not None:
+        return _choice(name, seed, generator.choice)
+    if generator.lognormal is not None:
+        digits = 0 if integer else generator.digits
+        return _lognormal(name, seed, generator.lognormal, digits, integer)
+    if generator.ipv4 is not None:
+        return _addresses(name, seed, generator.ipv4)
+    return _uniform(name, seed, generator, integer)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _fractions(bits: Numbers) -> NDArray[np.float64]:
+    """Return numbers from 0 up to, but not including, 1."""
+    return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def _by_entity(texts: list[str]) -> Column:
+    """Make a column that each entity keeps: the texts in turn."""
+    table = np.array(texts, dtype=object)
+    return lambda block: table[block.entities % len(table)].tolist()
+
+
+def _choice(name: str, seed: int, values: Sequence[Scalar]) -> Column:
+    table = np.array([_json(value) for value in values], dtype=object)
+    size = np.uint64(len(table))
+    return lambda block: table[draw(seed, name, block.entities, block.ticks) % size].tolist()
+
+
+def _weighted(name: str, seed: int, values: Sequence[Scalar], weights: Sequence[float]) -> Column:
+    table = np.array([_json(value) for value in values], dtype=object)
+    sums = np.cumsum(np.array(weights, dtype=np.float64))
+    edges = sums[:-1] / sums[-1]
+
+    def made(block: Block) -> list[str]:
+        fractions = _fractions(draw(seed, name, block.entities, block.ticks))
+        return table[np.searchsorted(edges, fractions, side="right")].tolist()
+
+    return made
+
+
+def _lognormal(name: str, seed: int, of: LogNormal, digits: int, integer: bool) -> Column:
+    """Make a column of 65,536 quantiles, drawn with the same chance.
+
+    A table, as every machine rounds its numbers alike; numpy's exp and log differ in the last bit
+    from one processor to another.
+    """
+    size, spread = 1 << _QUANTILE_BITS, math.log(of.p95 / of.median) / _P95
+    inverse, most = NormalDist().inv_cdf, math.inf if of.most is None else of.most
+    # The p-th of the first half is 1 / the p-th of the second.
+    half = [math.exp(spread * inverse((i + 0.5) / size)) for i in range(size // 2)]
+    quantiles = [of.median * f for f in half] + [of.median / f for f in reversed(half)]
+    rounded = [round(min(q, most), digits) for q in quantiles]
+    texts = [repr(int(q) if integer else q) for q in rounded]
+    table, shift = np.array(texts, dtype=object), np.uint64(64 - _QUANTILE_BITS)
+    return lambda block: table[draw(seed, name, block.entities, block.ticks) >> shift].tolist()
+
+
+def _addresses(name: str, seed: int, networks: Sequence[str]) -> Column:
+    """Make a column of addresses, each of all networks with the same chance."""
+    found = [ipaddress.IPv4Network(network) for network in networks]
+    ends = np.cumsum(np.array([n.num_addresses for n in found], dtype=np.uint64))
+    # From the place among all addresses to the address: what is added within each network.
+    starts = np.array([int(n.network_address) for n in found], dtype=np.int64)
+    shifts = starts - np.concatenate([[0], ends[:-1].astype(np.int64)])
+
+    def made(block: Block) -> list[str]:
+        places = draw(seed, name, block.entities, block.ticks) % ends[-1]
+        of = np.searchsorted(ends, places, side="right")
+        numbers = places.astype(np.int64) + shifts[of]
+        parts = [((numbers >> bits) & 255).tolist() for bits in (24, 16, 8, 0)]
+        return [f'"{a}.{b}.{c}.{d}"' for a, b, c, d in zip(*parts, strict=True)]
+
+    return made
+
+
+def _uniform(name: str, seed: int, generator: Generator, integer: bool) -> Column:
+    assert generator.uniform is not None
+    low, high = generator.uniform
+
+    def fractions(block: Block) -> NDArray[np.float64]:
+        return _fractions(draw(seed, name, block.entities, block.ticks))
+
+    def integers(block: Block) -> list[str]:
+        drawn = np.floor(int(low) + fractions(block) * (int(high) - int(low) + 1))
+        return list(map(repr, drawn.astype(np.int64).tolist()))
+
+    def doubles(block: Block) -> list[str]:
+        drawn = np.round(low + fractions(block) * (high - low), generator.digits)
+        drawn = np.clip(drawn, low, high)  # rounding may step over a limit with more digits
+        return list(map(repr, (drawn + 0.0).tolist()))  # + 0.0: no negative zero
+
+    return integers if integer else doubles
+
+
+def _iso(block: Block) -> list[str]:
+    instants = (block.times // 1000).astype("datetime64[ms]")
+    return [f'"{text}Z"' for text in np.datetime_as_string(instants).tolist()]
+
+
+def _seconds(block: Block) -> list[str]:
+    return list(map(repr, (block.times // 1_000_000).tolist()))
+
+
+def _milliseconds(block: Block) -> list[str]:
+    return list(map(repr, (block.times // 1000).tolist()))
+
+
+def _microseconds(block: Block) -> list[str]:
+    return list(map(repr, block.times.tolist()))
+
+
+_TIMES = {
+    "iso8601": _iso,
+    "epoch_s": _seconds,
+    "epoch_ms": _milliseconds,
+    "epoch_us": _microseconds,
+}

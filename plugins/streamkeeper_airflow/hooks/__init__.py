@@ -1,0 +1,1 @@
+"""Settings and clients from Airflow's connections."""

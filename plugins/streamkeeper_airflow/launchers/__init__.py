@@ -1,0 +1,1 @@
+"""How a launch's process is started, seen and ended."""

@@ -1,0 +1,1 @@
+"""What waits in the triggerer, at no worker slot."""

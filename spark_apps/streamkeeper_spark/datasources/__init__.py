@@ -1,0 +1,1 @@
+"""Spark data sources that can be used without the rest of Streamkeeper."""

@@ -1,0 +1,1 @@
+"""Sinks: they follow the lake and apply published batches in order."""
