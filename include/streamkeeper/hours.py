@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from streamkeeper.generations import Counted, Lost
 from streamkeeper.spans import holes, tell
+from streamkeeper.texts import english
 
 HOUR = timedelta(hours=1)
 
@@ -75,21 +76,24 @@ def completeness(counted: Counted, look: Look | None, lost: Sequence[Lost] = ())
     and grace; lost, all that was accepted.
     """
     if look is None:
-        return Completeness(complete=False, reason="no look at the topic's end was taken yet")
+        return Completeness(complete=False, reason=english("reason.no_look"))
     if not counted.generations:
         if not any(look.end_offsets.values()):
             return Completeness(complete=True)
         return Completeness(
             complete=False,
             missing={p: [(0, end)] for p, end in look.end_offsets.items() if end},
-            reason="the stream has never been launched",
+            reason=english("reason.never_launched"),
         )
     mine = [g for g in counted.counting if g.topic_id == look.topic_id]
     if not mine:
         return Completeness(
             complete=False,
-            reason=f"the topic was replaced: its id is {look.topic_id}, "
-            f"the generation began with {counted.generations[-1].topic_id}",
+            reason=english(
+                "reason.replaced",
+                topic_id=look.topic_id,
+                began=counted.generations[-1].topic_id,
+            ),
         )
     # A later generation that began farther on leaves a hole unless it was accepted.
     start = {p: min(g.start.get(p, 0) for g in mine) for p in look.end_offsets}
@@ -105,12 +109,9 @@ def completeness(counted: Counted, look: Look | None, lost: Sequence[Lost] = ())
 
 def _reason(counted: Counted) -> str:
     if (newest := counted.under_way()) is None:
-        return "some offsets have not landed yet"
+        return english("reason.not_landed")
     target = {p: [(newest.start.get(p, 0), end)] for p, end in newest.target.items()}
-    return (
-        f"some offsets have not landed yet; generation {newest.generation} counts once it has "
-        f"read {tell(target)}"
-    )
+    return english("reason.reading_again", generation=newest.generation, spans=tell(target))
 
 
 def look_due(hour: datetime, grace: timedelta) -> datetime:

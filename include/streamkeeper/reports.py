@@ -1,35 +1,23 @@
-"""The report of a closed hour: its model, the alert conditions that it broke, its Markdown."""
+"""The report of a closed hour: its model and the alert conditions that it broke."""
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
+from decimal import Decimal
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from streamkeeper.hours import HOUR, Revision
+from streamkeeper.hours import Revision
 from streamkeeper.spec.expressions import Expression
 from streamkeeper.spec.models import Alert, Kpi, Spec
+from streamkeeper.texts import MEASURES, Language, LanguageName
 
 Cell = bool | int | float | str | None
 WORST_SHOWN = 5
 COUNT_COLUMN = "_count"
 """In the rows of an alert's zone: how many readings of the hour broke the condition."""
-_LONGEST_TEXT = 120
-_SPECIAL = re.compile(r"[\\`*\[\]<>|&~!#]|(?<![^\W_])_|_(?![^\W_])")
-_FUNCTIONS = {
-    "avg": "mean",
-    "max": "highest",
-    "min": "lowest",
-    "sum": "sum of",
-    "count": "count of",
-    "stddev": "spread of",
-    "median": "median",
-    "approx_count_distinct": "about how many different",
-}
 # Of these a value is no reading of the field, so it has not the field's unit.
 _WITHOUT_UNIT = ("count", "approx_count_distinct", "variance")
 
@@ -73,6 +61,7 @@ class HourReport(Part):
 
     stream: str
     title: str
+    language: LanguageName = "en"
     hour: datetime
     revision: int
     state: Literal["complete", "partial"]
@@ -104,6 +93,7 @@ def hour_report(
     return HourReport(
         stream=spec.name,
         title=spec.report.title if spec.report else spec.name,
+        language=language_of(spec).name,
         hour=revision.hour,
         revision=revision.revision,
         state=revision.state,
@@ -117,6 +107,11 @@ def hour_report(
         tables=tuple(_kpi_table(spec, kpi, kpis.get(kpi.name, ())) for kpi in spec.kpis),
         broken=worst_first(spec, found),
     )
+
+
+def language_of(spec: Spec) -> Language:
+    """Return the language of a stream's report."""
+    return Language(spec.report.language) if spec.report else Language()
 
 
 # Alerts
@@ -174,29 +169,32 @@ def _broken(
         return None
     # The value that broke the limit comes first, then what tells whose it is.
     columns = (column, *(name for name in rows[0] if name != column))
+    language = language_of(spec)
     return Broken(
         name=alert.name,
-        condition=condition_text(spec, alert),
+        condition=condition_text(spec, alert, language),
         of=of,
         count=count,
         worst=float(rows[0][column]),
         distance=distance(alert, float(rows[0][column])),
         columns=columns,
-        rows=tuple(tuple(_cell(row[c]) for c in columns) for row in rows[:WORST_SHOWN]),
+        rows=tuple(tuple(_cell(row[c], language) for c in columns) for row in rows[:WORST_SHOWN]),
     )
 
 
-def condition_text(spec: Spec, alert: Alert) -> str:
+def condition_text(spec: Spec, alert: Alert, language: Language) -> str:
     """Write a condition, such as `temperature above 40 °C`."""
     if alert.field is not None:
         unit = spec.units().get(alert.field)
     else:
         kpi, _, column = str(alert.kpi).partition(".")
         unit = measure_unit(spec, _kpi(spec, kpi).measures[column])
+    limit = f"{language.short(_limit(alert))}{' ' + unit if unit else ''}"
     side = "above" if alert.above is not None else "below"
-    limit = f"{_limit(alert):g}{' ' + unit if unit else ''}"
-    where = f" where {alert.where}" if alert.where is not None else ""
-    return f"{alert.field or alert.kpi} {side} {limit}{where}"
+    condition = language.text(side, what=alert.field or alert.kpi, limit=limit)
+    if alert.where is None:
+        return condition
+    return language.text("where", condition=condition, where=alert.where)
 
 
 def _limit(alert: Alert) -> float:
@@ -213,14 +211,15 @@ def measure_unit(spec: Spec, measure: Expression) -> str | None:
     return spec.units().get(measure.field)
 
 
-def measure_text(spec: Spec, measure: Expression) -> str:
+def measure_text(spec: Spec, measure: Expression, language: Language) -> str:
     """Write a measure for people, such as `mean temperature (°C)`; others as declared."""
-    if measure.function not in _FUNCTIONS:
+    if measure.function not in MEASURES:
         return measure.text
     unit = measure_unit(spec, measure)
-    what = "readings" if measure.field is None else measure.field
-    distinct = "different " if measure.distinct else ""
-    text = f"{_FUNCTIONS[measure.function]} {distinct}{what}"
+    what = language.of(measure.field or language.text("the_readings"))
+    if measure.distinct:
+        what = language.of(language.text("different", what=what))
+    text = language.text(measure.function, what=what)
     return text + (f" ({unit})" if unit else "")
 
 
@@ -236,149 +235,19 @@ def _kpi_table(spec: Spec, kpi: Kpi, rows: Sequence[Mapping[str, Any]]) -> KpiTa
         columns = (*kpi.by, *kpi.measures)
         units = {name: spec.units().get(name) for name in kpi.by}
         units |= {name: measure_unit(spec, m) for name, m in kpi.measures.items()}
+    language = language_of(spec)
     return KpiTable(
         name=kpi.name,
         kind="top" if kpi.of_readings else "by_key" if kpi.by else "single",
         columns=columns,
         units={name: unit for name, unit in units.items() if unit},
-        rows=tuple(tuple(_cell(row.get(name)) for name in columns) for row in rows),
+        rows=tuple(tuple(_cell(row.get(name), language) for name in columns) for row in rows),
     )
 
 
-def _cell(value: Any) -> Cell:
+def _cell(value: Any, language: Language) -> Cell:
     if isinstance(value, datetime):
-        return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+        return language.moment(value)
+    if isinstance(value, Decimal):
+        return language.exact(str(value))
     return value if isinstance(value, bool | int | float | str | None) else str(value)
-
-
-# Texts
-def subject(report: HourReport) -> str:
-    """Return the mail's subject: `[2 alerts] temperature 14:00`, without a bracket if all is well.
-
-    The number is that of the conditions broken; the time is the hour's start in UTC.
-    """
-    number = len(report.broken)
-    bracket = f"[{number} alert{'s' if number > 1 else ''}] " if number else ""
-    return f"{bracket}{report.stream} {report.hour:%H:%M}"
-
-
-def plain(value: str, longest: int = _LONGEST_TEXT) -> str:
-    """Return a value as one line of printable text, shortened to `longest` characters."""
-    text = "".join(
-        " " if c.isspace() else "\ufffd" if unicodedata.category(c) in ("Cc", "Cs") else c
-        for c in value
-    )
-    return text if len(text) <= longest else text[: longest - 1] + "…"
-
-
-def escape(value: str) -> str:
-    """Return a value as Markdown that shows it as it is, also within a table."""
-    return _SPECIAL.sub(r"\\\g<0>", plain(value))
-
-
-def show(value: Cell) -> str:
-    """Write a value for people, as Markdown: 12,345 and 23.46; a dash for null."""
-    if value is None:
-        return "–"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"
-    return f"{value:,.2f}" if isinstance(value, float) else escape(value)
-
-
-def markdown(report: HourReport, picture: str | None = None) -> str:
-    """Return the report in Markdown.
-
-    Parameters: picture, the file name of the picture beside it.
-    """
-    end = report.hour + HOUR
-    parts = [
-        f"# {escape(report.title)}",
-        f"**{report.hour:%d %B %Y, %H:%M} to {end:%H:%M} UTC** · {show(report.valid)} readings"
-        f" · revision {report.revision}, {report.state}",
-        *_partial(report),
-        *_alerts(report),
-    ]
-    if not report.valid:
-        parts.append("No readings of this hour have landed, so it has no KPIs.")
-    elif picture:
-        parts.append(f"![{escape(report.title)}: the hour in pictures]({picture})")
-    parts += [text for table in report.tables if table.rows for text in _kpi_texts(table)]
-    parts += _records(report)
-    return "\n\n".join(parts) + "\n"
-
-
-def _partial(report: HourReport) -> Iterable[str]:
-    if report.state != "partial":
-        return
-    told = [f"This hour is partial: {escape(report.reason)}."]
-    for partition, holes in sorted(report.missing.items()):
-        offsets = ", ".join(f"{first:,} to {end - 1:,}" for first, end in holes)
-        told.append(f"Partition {partition} lacks the offsets {offsets}.")
-    yield "> " + " ".join(told)
-
-
-def _alerts(report: HourReport) -> Iterable[str]:
-    if not report.broken:
-        return
-    yield f"## {len(report.broken)} alert{'s' if len(report.broken) > 1 else ''}"
-    for broken in report.broken:
-        share = f", {broken.count / report.valid:.1%} of all" if broken.of == "readings" else ""
-        one = broken.of.removesuffix("s") if broken.count == 1 else broken.of
-        yield f"### {escape(broken.condition)}: {show(broken.count)} {one}{share}"
-        few = f"The {len(broken.rows)} worst" if broken.count > len(broken.rows) else "Worst first"
-        yield f"{few}:" if broken.count > 1 else "It was:"
-        yield _table(broken.columns, broken.rows)
-
-
-def _kpi_texts(table: KpiTable) -> Iterable[str]:
-    yield f"## {escape(heading(table.name))}"
-    headers = [f"{c} ({table.units[c]})" if c in table.units else c for c in table.columns]
-    if table.kind == "single":
-        yield _table(("measure", "value"), tuple(zip(headers, table.rows[0], strict=True)))
-    else:
-        yield _table(headers, table.rows)
-
-
-def heading(name: str) -> str:
-    """Return a declared name as a heading: `by_city` is `By city`."""
-    return name.replace("_", " ").capitalize()
-
-
-def _records(report: HourReport) -> Iterable[str]:
-    yield "## Records"
-    rules: list[tuple[Cell, Cell]] = [
-        (f"of these: {rule}", n) for rule, n in report.quarantined_by_rule.items()
-    ]
-    rows: list[tuple[Cell, Cell]] = [
-        ("read: valid and quarantined", report.valid + report.quarantined),
-        ("valid readings of this hour, by event time", report.valid),
-        ("of these: new in this revision", report.added),
-        ("quarantined records that arrived in this hour", report.quarantined),
-        *rules,
-    ]
-    yield _table(("records", "number"), rows)
-    yield f"Closed {report.closed_at:%Y-%m-%d %H:%M:%S} UTC. Times are UTC."
-
-
-def _table(headers: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
-    numeric = [
-        any(_is_number(row[i]) for row in rows)
-        and all(_is_number(row[i]) or row[i] is None for row in rows)
-        for i in range(len(headers))
-    ]
-    lines = [
-        _line([escape(header) for header in headers]),
-        _line(["---:" if right else "---" for right in numeric]),
-        *(_line([show(value) for value in row]) for row in rows),
-    ]
-    return "\n".join(lines)
-
-
-def _line(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _is_number(value: Cell) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

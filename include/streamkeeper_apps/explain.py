@@ -12,6 +12,7 @@ from streamkeeper.spec.field_types import sql_type
 from streamkeeper.spec.models import FieldSpec, Kpi, Spec, Window
 from streamkeeper.spec.rules import rules
 from streamkeeper.spec.sinks import CassandraSink, PostgresSink
+from streamkeeper.texts import Language
 from streamkeeper_io.cassandra_sinks import sink_table
 from streamkeeper_io.postgres_sinks import sink_table as postgres_table
 
@@ -47,7 +48,9 @@ def explain(spec: Spec) -> Iterator[str]:
         yield from _part(f"window {window.name}", _window(window, spec))
     for kpi in spec.kpis:
         yield from _part(f"KPI {kpi.name}, hourly", _kpi(kpi, spec))
-    yield from _part("alerts", (f"{a.name}: {condition_text(spec, a)}" for a in spec.alerts))
+    yield from _part(
+        "alerts", (f"{a.name}: {condition_text(spec, a, Language())}" for a in spec.alerts)
+    )
     for sink in spec.sinks:
         if isinstance(sink, CassandraSink):
             title = f"Cassandra table {sink.keyspace}.{sink.table}, of {sink.of}"

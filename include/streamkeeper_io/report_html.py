@@ -28,11 +28,12 @@ _STYLES = {
 }
 
 
-def mail_html(markdown: str, *, subject: str, stream: str, alarm: bool) -> str:
+def mail_html(markdown: str, *, subject: str, footer: str, language: str, alarm: bool) -> str:
     """Return a whole HTML page of a report.
 
-    Parameters: alarm, whether alert conditions were broken. Pictures are looked for in the mail
-    itself, by the Content-ID that equals their file name.
+    Parameters: footer, the line below it; language, such as `en`; alarm, whether alert conditions
+    were broken. Pictures are looked for in the mail itself, by the Content-ID that equals their
+    file name.
     """
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = parser.parse(markdown)
@@ -46,7 +47,8 @@ def mail_html(markdown: str, *, subject: str, stream: str, alarm: bool) -> str:
     template = files("streamkeeper_io") / "templates" / "report.html"
     return Template(template.read_text(encoding="utf-8")).substitute(
         subject=html.escape(subject),
-        stream=html.escape(stream),
+        footer=html.escape(footer),
+        language=language,
         accent=_ALARM if alarm else _CALM,
         body=parser.renderer.render(tokens, parser.options, {}),
     )

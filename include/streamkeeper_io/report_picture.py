@@ -15,14 +15,16 @@ import pyarrow.compute as pc
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, SubFigure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
 from streamkeeper.hours import HOUR
 from streamkeeper.names import EVENT_TIME
-from streamkeeper.reports import heading, measure_text, plain
+from streamkeeper.report_text import heading, plain
+from streamkeeper.reports import language_of, measure_text
 from streamkeeper.spec.expressions import Expression
 from streamkeeper.spec.field_types import is_number
 from streamkeeper.spec.models import Kpi, Spec, Window
+from streamkeeper.texts import Language
 
 _BARS, _PANELS, _LABEL = 20, 6, 24
 _INK, _SOFT, _BAR, _LINE, _LIMIT = "#1f2933", "#66727f", "#3e7cb1", "#1b6ca8", "#b3261e"
@@ -91,37 +93,48 @@ def _chart(
 def _draw_bars(
     part: SubFigure, spec: Spec, kpi: Kpi, column: str, rows: list[Mapping[str, Any]]
 ) -> None:
-    measure = kpi.measures[column]
+    measure, language = kpi.measures[column], language_of(spec)
     shown = rows[:_BARS]
     axes = part.subplots()
-    labels = [_label(kpi, row) for row in shown]
+    labels = [_label(kpi, row, language) for row in shown]
     bars = axes.barh(
         range(len(shown)), [float(row[column]) for row in shown], color=_BAR, height=0.62
     )
-    axes.bar_label(bars, [_number(row[column]) for row in shown], padding=3, fontsize=8, color=_INK)
+    numbers = [language.number(row[column]) for row in shown]
+    axes.bar_label(bars, numbers, padding=3, fontsize=8, **_TEXT)
     axes.set_yticks(range(len(shown)), labels, fontsize=8.5, **_TEXT)
     axes.invert_yaxis()
     axes.margins(x=0.12)
-    more = f", first {_BARS} of {len(rows)}" if len(rows) > _BARS else ""
-    by = f" by {', '.join(kpi.by)}" if kpi.by else ""
-    _title(axes, _capital(measure_text(spec, measure)) + by + more)
+    _title(axes, _bars_title(kpi, measure_text(spec, measure, language), len(rows), language))
     _draw_limits(axes, spec, measure)
     _bare(axes)
+    axes.xaxis.set_major_formatter(_Ticks(language))
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x", color="#e4e9ee", linewidth=0.8)
+
+
+def _bars_title(kpi: Kpi, measure: str, rows: int, language: Language) -> str:
+    title = _capital(measure)
+    if kpi.by:
+        title = language.text("bars", measure=title, keys=", ".join(kpi.by))
+    if rows > _BARS:
+        title = language.text("bars.first", title=title, shown=_BARS, all=language.number(rows))
+    return title
 
 
 def _draw_limits(axes: Axes, spec: Spec, measure: Expression) -> None:
     """Mark the alert limits of the charted field where the bars reach or nearly reach them."""
     if measure.function not in ("avg", "min", "max"):
         return
-    right = axes.get_xlim()[1]
+    right, language = axes.get_xlim()[1], language_of(spec)
     for alert in spec.alerts:
         limit = alert.above if alert.above is not None else alert.below
         if alert.field == measure.field and limit is not None and 0 < limit < 1.4 * right:
             axes.axvline(limit, color=_LIMIT, linewidth=1, linestyle=(0, (4, 3)))
-            text = f"{'above' if alert.above is not None else 'below'} {limit:g}: alert"
-            side = "left" if alert.above is not None else "right"
+            over = alert.above is not None
+            key = "limit.above" if over else "limit.below"
+            text = language.text(key, limit=language.short(limit))
+            side = "left" if over else "right"
             axes.annotate(
                 text,
                 (limit, 1.0),
@@ -134,12 +147,20 @@ def _draw_limits(axes: Axes, spec: Spec, measure: Expression) -> None:
             )
 
 
-def _number(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"
+class _Ticks(ScalarFormatter):
+    """Writes an axis's numbers as a language does."""
+
+    def __init__(self, language: Language) -> None:
+        super().__init__()
+        self._language = language
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return self._language.exact(super().__call__(x, pos))
 
 
-def _label(kpi: Kpi, row: Mapping[str, Any]) -> str:
-    values = ["(none)" if row[key] is None else str(row[key]) for key in kpi.by]
+def _label(kpi: Kpi, row: Mapping[str, Any], language: Language) -> str:
+    none = language.text("none")
+    values = [none if row[key] is None else str(row[key]) for key in kpi.by]
     return plain(", ".join(values), _LABEL) if values else heading(kpi.name)
 
 
@@ -211,17 +232,17 @@ def _draw_course(
     hour: datetime,
 ) -> None:
     panels = list(_drawn(window).items())[:_PANELS]
-    keys = ", ".join(window.by)
-    told = f": mean line, band from the lowest to the highest {keys}" if keys else ""
-    size = f"{window.size.total_seconds():g} s"
-    part.suptitle(
-        f"The hour in windows of {size}{told}", x=0.01, ha="left", fontsize=9, color=_SOFT
-    )
+    language = language_of(spec)
+    told = language.text("course", seconds=language.short(window.size.total_seconds()))
+    if window.by:
+        told = language.text("course.keys", title=told, keys=", ".join(window.by))
+    part.suptitle(told, x=0.01, ha="left", fontsize=9, color=_SOFT)
     rows, columns = _grid(window)
     grid = list(part.subplots(rows, columns, sharex=True, squeeze=False).flat)
     for place, (axes, (name, measure)) in enumerate(zip(grid, panels, strict=False)):
         _draw_panel(axes, course, name)
-        _title(axes, _capital(measure_text(spec, measure)), 8)
+        _title(axes, _capital(measure_text(spec, measure, language)), 8)
+        axes.yaxis.set_major_formatter(_Ticks(language))
         axes.set_xlim(hour, hour + HOUR)
         axes.tick_params(labelbottom=place + columns >= len(panels))
         axes.xaxis.set_major_locator(mdates.MinuteLocator(byminute=(0, 20, 40)))

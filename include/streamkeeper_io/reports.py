@@ -20,6 +20,7 @@ from streamkeeper.names import (
     kpi_zone,
     report_path,
 )
+from streamkeeper.report_text import markdown, subject
 from streamkeeper.reports import (
     COUNT_COLUMN,
     WORST_SHOWN,
@@ -27,11 +28,10 @@ from streamkeeper.reports import (
     HourReport,
     broken_by_readings,
     hour_report,
-    markdown,
-    subject,
 )
 from streamkeeper.settings import Settings
 from streamkeeper.spec.models import Alert, Spec
+from streamkeeper.texts import Language
 from streamkeeper_io.closed import read_hour
 from streamkeeper_io.lake import hdfs_client, unavailable, use_lake
 from streamkeeper_io.report_html import mail_html
@@ -87,7 +87,14 @@ def render(
     name = f"{spec.name}-{format_hour(report.hour)}.png"
     png = draw_hour(spec, report.hour, kpis, curated)
     text = markdown(report, name if png else None)
-    html = mail_html(text, subject=subject(report), stream=spec.name, alarm=bool(report.broken))
+    language = Language(report.language)
+    html = mail_html(
+        text,
+        subject=subject(report),
+        footer=language.text("footer", stream=spec.name),
+        language=language.name,
+        alarm=bool(report.broken),
+    )
     return BuiltReport(subject(report), text, html, {name: png} if png else {}, revision)
 
 

@@ -14,15 +14,13 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from streamkeeper.hours import Revision
+from streamkeeper.report_text import markdown, plain, subject
 from streamkeeper.reports import (
     Broken,
     HourReport,
     breaks,
     broken_by_readings,
     hour_report,
-    markdown,
-    plain,
-    subject,
 )
 from streamkeeper.spec.models import Alert, Spec
 from streamkeeper_io.reports import breaking_readings, broken_conditions, render

@@ -27,6 +27,7 @@ from streamkeeper.spec.values import (
     TopicName,
     TypeName,
 )
+from streamkeeper.texts import LanguageName
 
 
 class FieldSpec(Model):
@@ -180,12 +181,13 @@ class Alert(Model):
 
 
 class Report(Model):
-    """The report mail of an hour and who receives it."""
+    """The report mail of an hour, who receives it and in which language."""
 
     title: str
     to: tuple[str, ...]
     sender: str = "streamkeeper@localhost"
     chart: str | None = None
+    language: LanguageName = "en"
 
 
 class Hours(Model):

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from streamkeeper.manifest import Manifest
 from streamkeeper.names import BATCH, ERRORS, GENERATION
-from streamkeeper.reports import plain
+from streamkeeper.report_text import plain
 from streamkeeper.spec.models import Spec
 from streamkeeper.spec.sinks import ConsoleSink
 from streamkeeper_io.lake import read_rows
