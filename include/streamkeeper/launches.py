@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-Kind = Literal["driver", "producer", "close", "by_hand"]
+Kind = Literal["driver", "producer", "close", "periods", "by_hand"]
 """`by_hand`: a producer that a person runs; it holds no lock."""
 WRITE_NUMBERS_PER_LAUNCH = 10**9
 LIVE_RANK = 10**15

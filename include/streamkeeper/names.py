@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from streamkeeper.periods import Period
     from streamkeeper.spec.models import Spec
 
 MANIFEST_FILE = "_manifest.json"
@@ -92,6 +93,11 @@ def analyse_dag_id(stream: str) -> str:
     return f"analyse__{stream}"
 
 
+def periods_dag_id(stream: str) -> str:
+    """The DAG that computes a stream's KPIs of days and of everything."""
+    return f"periods__{stream}"
+
+
 def broken_dag_id(stream: str) -> str:
     """The paused DAG that shows the mistakes of a declaration."""
     return f"broken__{stream}"
@@ -141,6 +147,28 @@ def kpi_zone(kpi: str) -> str:
 def csv_zone(kpi: str) -> str:
     """The zone of the same rows as CSV, where the KPI has them so."""
     return f"{kpi_zone(kpi)}_csv"
+
+
+def period_zone(kpi: str, kind: str) -> str:
+    """The zone of one KPI's rows of days (`day`) or of everything (`all`)."""
+    return kpi_zone(f"{kpi}_{kind}")
+
+
+def period_file(spec: Spec, kpi: str, period: Period) -> str:
+    """The one Parquet file of a KPI's rows of a period."""
+    zone = period_zone(kpi, period.kind)
+    return f"{spec.lake.path}/{zone}/{period.folder}{CLOSED_FILE}"
+
+
+def period_csv(spec: Spec, kpi: str, period: Period) -> str:
+    """The file of the same rows as CSV."""
+    zone = csv_zone(f"{kpi}_{period.kind}")
+    return f"{spec.lake.path}/{zone}/{period.folder}{CLOSED_CSV}"
+
+
+def periods_staging(spec: Spec) -> str:
+    """The folder below which the files of periods are written aside."""
+    return f"{spec.lake.path}/{kpi_zone(TEMPORARY)}"
 
 
 def closed_name(spec: Spec, zone: str) -> str:

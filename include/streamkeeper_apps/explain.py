@@ -16,6 +16,7 @@ from streamkeeper.texts import Language
 from streamkeeper_io.cassandra_sinks import sink_table
 from streamkeeper_io.postgres_sinks import sink_table as postgres_table
 
+_OF = {"day": "a day", "all": "everything"}
 _TOPIC_SETTINGS = "message.timestamp.type=LogAppendTime"
 _KINDS = {
     "plain": "",
@@ -191,6 +192,11 @@ def _lake(spec: Spec) -> Iterator[str]:
         if kpi.csv:
             folder = f"{spec.lake.path}/{names.csv_zone(kpi.name)}"
             yield f"{folder}/dt=<day>/hour=<hour>/: the same rows as CSV"
+        for kind in kpi.periods:
+            zones = [names.period_zone(kpi.name, kind)]
+            zones += [f"{zones[0]}_csv"] if kpi.csv else []
+            below = "dt=<day>/" if kind == "day" else ""
+            yield from (f"{spec.lake.path}/{z}/{below}: the KPI of {_OF[kind]}" for z in zones)
     for alert in spec.alerts:
         if alert.where is not None:
             folder = f"{spec.lake.path}/{names.alert_zone(alert.name)}"
@@ -209,6 +215,9 @@ def _dags(spec: Spec) -> Iterator[str]:
     yield f"{names.hours_dag_id(spec.name)}: closes hours at {spec.hours.schedule} (UTC)"
     if spec.report:
         yield f"{names.report_dag_id(spec.name)}: mails reports to {', '.join(spec.report.to)}"
+    if spec.period_kinds():
+        told = f"computes KPIs of longer times at {spec.hours.daily} (UTC)"
+        yield f"{names.periods_dag_id(spec.name)}: {told}"
     if tables := spec.raw_tables():
         yield f"{names.analyse_dag_id(spec.name)}: analyses {', '.join(tables)}, by hand"
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -45,11 +46,17 @@ def read_footer(lake: str, path: str) -> Footer | None:
         raise unavailable(lake, error) from error
 
 
-def _footer(metadata: pq.FileMetaData, path: str) -> Footer:
+def column_mark(metadata: pq.FileMetaData, key: str) -> Any:
+    """Return what the metadata of a file's columns, as Spark writes them, hold under a key."""
     schema = json.loads((metadata.metadata or {}).get(_SPARK_SCHEMA, b"{}"))
-    for field in schema.get("fields", ()):
-        if REVISION_KEY in field["metadata"]:
-            return Footer(field["metadata"][REVISION_KEY], metadata.num_rows)
+    found = (f["metadata"] for f in schema.get("fields", ()))
+    return next((marks[key] for marks in found if key in marks), None)
+
+
+def _footer(metadata: pq.FileMetaData, path: str) -> Footer:
+    revision = column_mark(metadata, REVISION_KEY)
+    if revision is not None:
+        return Footer(revision, metadata.num_rows)
     raise LakeDisagreement(
         f"{path} carries no revision in its footer, so no close has written it; move it away and "
         "close the hour again"

@@ -20,6 +20,7 @@ from streamkeeper_airflow.operators.analyse import AnalyseTableOperator
 from streamkeeper_airflow.operators.broken import BrokenDeclarationOperator
 from streamkeeper_airflow.operators.hours import CloseHoursOperator, WaitForHoursOperator
 from streamkeeper_airflow.operators.keep import KeepDriverOperator, KeepProducerOperator
+from streamkeeper_airflow.operators.periods import AnalysePeriodsOperator
 from streamkeeper_airflow.operators.report import MailReportsOperator
 
 _START = datetime(2020, 1, 1, tzinfo=UTC)
@@ -63,6 +64,8 @@ def _builders(loaded: LoadedStreams, folder: Path) -> Iterator[tuple[str, Callab
         yield names.hours_dag_id(name), lambda s=spec: _hours(s)  # type: ignore[misc]
         if spec.report is not None:
             yield names.report_dag_id(name), lambda s=spec: _report(s)  # type: ignore[misc]
+        if spec.period_kinds():
+            yield names.periods_dag_id(name), lambda s=spec: _periods(s)  # type: ignore[misc]
         if spec.raw_tables():
             yield names.analyse_dag_id(name), lambda s=spec: _analyse(s)  # type: ignore[misc]
     for name, error in loaded.broken.items():
@@ -232,6 +235,50 @@ Run it by hand with `hour` to send the report of that hour again.
             retry_delay=timedelta(seconds=30),
             retry_exponential_backoff=True,
             max_retry_delay=timedelta(minutes=15),
+        )
+    return dag
+
+
+def _periods(spec: Spec) -> DAG:
+    doc = f"""\
+# KPIs of days and of everything of `{spec.name}`
+
+Computes {", ".join(kpi.name for kpi in spec.kpis if kpi.periods)} anew from the rows of closed
+hours: each day that has ended, and everything, where an hour of it was closed since. The files lie
+beside the hourly ones, below `{spec.lake.path}/analytics`; each tells the hours and revisions that
+it covers.
+
+Run it by hand with `period` `day` and a `day`, or with `period` `all`, for that one alone.
+"""
+    with _dag(
+        names.periods_dag_id(spec.name),
+        doc,
+        ("periods", *spec.tags),
+        schedule=CronDataIntervalTimetable(spec.hours.daily, timezone="UTC"),
+        max_active_runs=1,
+        params={
+            "period": Param(
+                None,
+                type=["null", "string"],
+                enum=[None, *spec.period_kinds()],
+                description="day or all; empty: all that are due.",
+            ),
+            "day": Param(
+                None,
+                type=["null", "string"],
+                pattern=r"^\d{4}-\d{2}-\d{2}$",
+                description="A day in UTC, such as 2026-11-24.",
+            ),
+        },
+    ) as dag:
+        AnalysePeriodsOperator(
+            task_id="analyse",
+            spec=spec,
+            doc_md=doc,
+            retries=3,
+            retry_delay=timedelta(seconds=30),
+            retry_exponential_backoff=True,
+            max_retry_delay=timedelta(minutes=10),
         )
     return dag
 

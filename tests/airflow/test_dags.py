@@ -116,6 +116,22 @@ def test_a_table_of_landed_rows_is_analysed_by_hand() -> None:
     ]
 
 
+def test_longer_times_are_computed_daily_or_by_hand() -> None:
+    found = {dag.dag_id: dag for dag in build_dags(DECLARATION.parent)}
+    dag = found["periods__logs"]
+    assert "periods__temperature" not in found, "its KPIs declare no periods"
+    assert dag.timetable.expression == "30 1 * * *"
+    assert dag.max_active_runs == 1
+    assert (dag.params["period"], dag.params["day"]) == (None, None)
+    task = dag.get_task("analyse")
+    assert Path(task.application).name == "analyse_periods.py"
+    assert task.application_args == [
+        "--stream=logs",
+        "--period={{ params.period or '' }}",
+        "--day={{ params.day or '' }}",
+    ]
+
+
 def test_the_producer_offers_its_parameters(dags: dict[str, DAG]) -> None:
     params = dags["produce__temperature"].params
     assert params["hours_back"] == 3

@@ -11,7 +11,7 @@ import json
 import secrets
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +26,28 @@ from topics import InThread, declare, read_topic
 
 from access_log import real_lines
 from streamkeeper import names
+from streamkeeper.errors import Fenced, StreamkeeperError
 from streamkeeper.hours import HOUR
-from streamkeeper.names import CURATED, closed_file, hour_of, kpi_zone
+from streamkeeper.names import (
+    CURATED,
+    closed_file,
+    hour_of,
+    kpi_zone,
+    period_csv,
+    period_file,
+)
+from streamkeeper.periods import Covered, Period
 from streamkeeper.settings import Settings
 from streamkeeper.spec.loader import load_spec
 from streamkeeper.spec.models import Spec
 from streamkeeper_io import kafka
 from streamkeeper_io.closed import read_closed
 from streamkeeper_io.lake import arrow_filesystem, read_rows, read_text
+from streamkeeper_io.period_files import read_period_rows
 from streamkeeper_io.reports import build_report
 from streamkeeper_io.store import Store
+from streamkeeper_spark.files import LakeFiles
+from streamkeeper_spark.periods import PeriodAnalysis
 
 LOGS = Path(__file__).parents[2] / "include" / "streams" / "logs.yaml"
 PER_HOUR = 150 * 3600 // 12  # 150 requests each 12 s
@@ -54,7 +66,7 @@ KPIS = {
         order by n desc, host""",
     "kpi_by_hour": f"""
         select strftime(ts, '%Y-%m-%d'), hour(ts), count(*), count(distinct ip), {MEASURES}
-        from requests group by all""",
+        from requests group by all order by 1, 2""",
     "by_status": """
         select status, count(*) as n from requests group by status order by n desc, status""",
     "top_paths": """
@@ -119,7 +131,11 @@ def request_of(message: bytes) -> dict[str, Any] | None:
 def computed(requests: Sequence[dict[str, Any]], hour: datetime, sql: str) -> list[tuple[Any, ...]]:
     """Return what DuckDB makes of an hour's requests."""
     start = hour.replace(tzinfo=None)
-    own = [r for r in requests if start <= r["ts"] < start + HOUR]
+    return computed_of([r for r in requests if start <= r["ts"] < start + HOUR], sql)
+
+
+def computed_of(own: Sequence[dict[str, Any]], sql: str) -> list[tuple[Any, ...]]:
+    """Return what DuckDB makes of requests."""
     with duckdb.connect() as connection:
         connection.register("requests", pa.Table.from_pylist(own, SCHEMA))
         return connection.execute(sql).fetchall()
@@ -135,25 +151,59 @@ def visible(stream: Stream, zone: str, hour: datetime) -> list[dict[str, Any]]:
 def check_kpis(stream: Stream, requests: Sequence[dict[str, Any]], hour: datetime) -> None:
     """Every row and figure of every KPI, in the declared order."""
     for kpi, sql in KPIS.items():
-        expected = computed(requests, hour, sql)
-        found = [tuple(row.values()) for row in visible(stream, kpi_zone(kpi), hour)]
-        assert len(found) == len(expected) > 0
-        for row, wanted in zip(found, expected, strict=True):
-            for value, right in zip(row, wanted, strict=True):
-                same = pytest.approx(right, rel=1e-12) if isinstance(right, float) else right
-                assert value == same, (kpi, hour, row, wanted)
+        same_rows(visible(stream, kpi_zone(kpi), hour), computed(requests, hour, sql))
+
+
+def same_rows(found: Sequence[dict[str, Any]], expected: Sequence[tuple[Any, ...]]) -> None:
+    """Hold rows against those that DuckDB computed, in their order."""
+    assert len(found) == len(expected) > 0
+    for row, wanted in zip(found, expected, strict=True):
+        for value, right in zip(row.values(), wanted, strict=True):
+            same = pytest.approx(right, rel=1e-12) if isinstance(right, float) else right
+            assert value == same, (row, wanted)
 
 
 def check_csv(stream: Stream, requests: Sequence[dict[str, Any]], hour: datetime) -> None:
     """The top paths as CSV, read by Python's own reader."""
     folder = f"{stream.spec.lake.path}/analytics/top_paths_csv/{names.hour_folder(hour)}"
-    text = read_text(stream.settings.lake, f"{folder}/part-0.csv")
+    same_csv(stream, f"{folder}/part-0.csv", computed(requests, hour, KPIS["top_paths"]))
+
+
+def same_csv(stream: Stream, path: str, expected: Sequence[tuple[Any, ...]]) -> None:
+    """Hold a CSV of top paths against the rows that DuckDB computed."""
+    text = read_text(stream.settings.lake, path)
     header, *rows = csv.reader(io.StringIO(text, newline=""))
     assert header == ["path", "requests", "bytes", "errors", "rt_ms_p95"]
     assert [[row[0], *(float(v) if v else None for v in row[1:])] for row in rows] == [
-        [row[0], *(v and pytest.approx(v, rel=1e-12) for v in row[1:])]
-        for row in computed(requests, hour, KPIS["top_paths"])
+        [row[0], *(v and pytest.approx(v, rel=1e-12) for v in row[1:])] for row in expected
     ]
+
+
+def check_periods(
+    stream: Stream, requests: Sequence[dict[str, Any]], hours: Sequence[datetime]
+) -> None:
+    """The KPIs of every day that has ended and of everything, of the requests of these hours."""
+    periods = [Period(), *map(Period, sorted({hour.date() for hour in hours}))]
+    for period in periods:
+        own = [r for r in requests if period.holds(r["ts"].replace(tzinfo=UTC))]
+        revisions = [stream.revision(hour) for hour in hours]
+        for kpi, sql in KPIS.items():
+            path = period_file(stream.spec, kpi, period)
+            found = read_period_rows(stream.settings.lake, path)
+            if not period.ended(datetime.now(UTC)):
+                assert found is None
+                continue
+            assert found is not None, path
+            assert found[0] == Covered.of(period, revisions)
+            same_rows(found[1].to_pylist(), computed_of(own, sql))
+            if kpi == "top_paths":
+                same_csv(stream, period_csv(stream.spec, kpi, period), computed_of(own, sql))
+
+
+def analysis(stream: Stream) -> PeriodAnalysis:
+    """An analysis of its own, as a process of its own would have."""
+    files = LakeFiles(stream.spark, stream.settings.lake)
+    return PeriodAnalysis(stream.spark, Store(stream.settings.store), stream.spec, files)
 
 
 def counts(stream: Stream) -> tuple[int, int]:
@@ -196,10 +246,46 @@ def test_system_logs(stream: Stream, capsys: pytest.CaptureFixture[str]) -> None
         check_csv(stream, requests, hour)
     check_enriched(stream, requests, hours[1])
     check_layout(stream, hours[1])
+    check_repeated_analysis(stream, requests, hours)
     report = build_report(settings, stream.store, spec, stream.revision(hours[1])).markdown
     assert f"{len(visible(stream, CURATED, hours[1])):,} readings" in report
     for heading in ("Kpi by host", "Kpi by hour", "By status", "Top paths"):
         assert f"## {heading}" in report
+
+
+def check_repeated_analysis(
+    stream: Stream, requests: Sequence[dict[str, Any]], hours: Sequence[datetime]
+) -> None:
+    """Only what is due is computed; the same hours give the same bytes; an older run is fenced."""
+    first = analysis(stream).run()
+    assert [c.period for c in first][-1] == "all"
+    assert set(first[-1].hours()) == set(hours)
+    check_periods(stream, requests, hours)
+    assert analysis(stream).run() == []
+    paths = [period_file(stream.spec, kpi, Period()) for kpi in KPIS]
+    lake = arrow_filesystem(stream.settings.lake)
+    before = [lake.open_input_file(path).readall() for path in paths]
+    older = analysis(stream)
+    moved = older._move
+
+    def taken_over(*arguments: Any) -> None:
+        assert analysis(stream).run(Period()) == [first[-1]]
+        # As a run does that froze after its last look at the lock.
+        older._refuse_overtaken = lambda epoch: None  # type: ignore[method-assign]
+        moved(*arguments)
+
+    older._move = taken_over  # type: ignore[method-assign]
+    with pytest.raises(Fenced, match="a newer run"):
+        older.run(Period())
+    assert [lake.open_input_file(path).readall() for path in paths] == before
+    with pytest.raises(StreamkeeperError, match="no hour of the period 2020-01-01 has been closed"):
+        analysis(stream).run(Period(date(2020, 1, 1)))
+    assert (
+        LakeFiles(stream.spark, stream.settings.lake).names(
+            f"{stream.spec.lake.path}/analytics/_tmp"
+        )
+        == []
+    )
 
 
 def check_enriched(stream: Stream, requests: Sequence[dict[str, Any]], hour: datetime) -> None:
@@ -273,6 +359,8 @@ def test_a_real_access_log(stream: Stream) -> None:
     for hour in hours:
         check_kpis(stream, requests, hour)
         check_csv(stream, requests, hour)
+    analysis(stream).run()
+    check_periods(stream, requests, hours)
     # Nulls are told as such.
     told = build_report(stream.settings, stream.store, stream.spec, stream.revision(hours[0]))
     assert "| – |" in told.markdown

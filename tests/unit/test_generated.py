@@ -152,6 +152,9 @@ def test_explain_tells_all_that_will_be(capsys: pytest.CaptureFixture[str]) -> N
         "    /streams/everything/windows/by_sensor/batch=<generation>-<batch>/: live window rows",
         "    /streams/everything/analytics/hottest/dt=<day>/hour=<hour>/: KPI",
         "    /streams/everything/analytics/hottest_csv/dt=<day>/hour=<hour>/: the same rows as CSV",
+        "    /streams/everything/analytics/hottest_day/dt=<day>/: the KPI of a day",
+        "    /streams/everything/analytics/hottest_all_csv/: the KPI of everything",
+        "    periods__everything: computes KPIs of longer times at 30 1 * * * (UTC)",
         "    /streams/everything/alerts/hot/dt=<day>/hour=<hour>/: the worst readings that break "
         "it",
         "    keep__shared: keeps the driver alive",

@@ -166,6 +166,14 @@ def test_yaml_that_is_not_read(tmp_path: Path, text: str, expected: str) -> None
         ),
         (
             "kpis",
+            [
+                {"name": "k", "measures": {"n": "count(*)"}, "periods": ["day"]},
+                {"name": "k_day", "measures": {"n": "count(*)"}},
+            ],
+            "its folder would be that of the KPI k_day; rename one",
+        ),
+        (
+            "kpis",
             [{"name": "k", "by": ["city"], "top": 3, "measures": {"n": "count(*)"}}],
             "`top` needs `order_by`, a key or measure",
         ),

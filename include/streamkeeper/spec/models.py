@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from streamkeeper.errors import ExpressionError
+from streamkeeper.periods import PeriodKind
 from streamkeeper.spec import units
 from streamkeeper.spec.expressions import Expression, parse_condition, parse_expression
 from streamkeeper.spec.field_types import FieldType
@@ -152,7 +153,10 @@ class Window(Model):
 
 
 class Kpi(Model):
-    """One hourly table: measures by key, of all keys or the `top` ones; or the `top` readings."""
+    """One hourly table: measures by key, of all keys or the `top` ones; or the `top` readings.
+
+    `periods`: of which longer times than an hour it is computed too.
+    """
 
     name: Name
     by: tuple[str, ...] = ()
@@ -162,6 +166,7 @@ class Kpi(Model):
     order_by: str | None = None
     descending: bool = True
     csv: bool = False
+    periods: tuple[PeriodKind, ...] = ()
 
     @property
     def of_readings(self) -> bool:
@@ -191,11 +196,12 @@ class Report(Model):
 
 
 class Hours(Model):
-    """When an hour is closed, and the cron schedule of the `hours__` DAG (UTC)."""
+    """When an hour is closed; cron schedules (UTC) of the DAGs `hours__` and `periods__`."""
 
     grace: Duration = timedelta(minutes=5)
     wait_limit: Duration = timedelta(hours=1)
     schedule: str = "0 * * * *"
+    daily: str = "30 1 * * *"
 
 
 class Spec(Model):
@@ -275,6 +281,10 @@ class Spec(Model):
             for sink in self.sinks
             if isinstance(sink, CassandraSink) and sink.of == "raw"
         }
+
+    def period_kinds(self) -> tuple[PeriodKind, ...]:
+        """Return the kinds of periods that the KPIs declare, each once."""
+        return tuple(dict.fromkeys(kind for kpi in self.kpis for kind in kpi.periods))
 
     def postgres_connections(self) -> tuple[str, ...]:
         """Return the Airflow connections that the sinks name, each once."""

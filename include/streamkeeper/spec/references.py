@@ -124,7 +124,7 @@ class References:
         for i, given in enumerate(self.kpis):
             kpi, path = raw.mapping(given), ("kpis", i)
             yield from self._measures(path, kpi, False)
-            yield from self._csv_folder((*path, "csv"), kpi)
+            yield from self._folders(path, kpi)
             order = kpi.get("order_by")
             grouped = bool(kpi.get("measures"))
             if "top" not in kpi and not grouped:
@@ -140,10 +140,17 @@ class References:
                 message = "no such column to order by"
                 yield Problem((*path, "order_by"), message, order, self._kpi_columns(kpi))
 
-    def _csv_folder(self, path: KeyPath, kpi: dict[str, Any]) -> Iterator[Problem]:
-        folder = f"{kpi.get('name')}_csv"
-        if kpi.get("csv") is True and folder in raw.names(self.kpis):
-            yield Problem(path, f"its folder would be that of the KPI {folder}; rename one", True)
+    def _folders(self, path: KeyPath, kpi: dict[str, Any]) -> Iterator[Problem]:
+        """Check that a KPI's further folders are not those of other KPIs."""
+        name, csv = kpi.get("name"), kpi.get("csv") is True
+        kinds = raw.texts(kpi.get("periods"))
+        made = [("csv", f"{name}_csv")] if csv else []
+        made += [("periods", f"{name}_{kind}") for kind in kinds]
+        made += [("periods", f"{name}_{kind}_csv") for kind in kinds if csv]
+        for key, folder in made:
+            if folder in raw.names(self.kpis):
+                told = f"its folder would be that of the KPI {folder}; rename one"
+                yield Problem((*path, key), told, kpi[key])
 
     def _kpi_columns(self, kpi: dict[str, Any]) -> tuple[str, ...]:
         if not kpi.get("measures"):
@@ -199,7 +206,8 @@ class References:
                 yield Problem(("report", "to", i), "is no mail address", address)
 
     def _schedule(self) -> Iterator[Problem]:
-        schedule = raw.mapping(self.data.get("hours")).get("schedule")
-        if isinstance(schedule, str) and not _CRON.match(schedule):
-            message = "a schedule is five cron fields, such as 0 * * * *"
-            yield Problem(("hours", "schedule"), message, schedule)
+        for key, example in (("schedule", "0 * * * *"), ("daily", "30 1 * * *")):
+            schedule = raw.mapping(self.data.get("hours")).get(key)
+            if isinstance(schedule, str) and not _CRON.match(schedule):
+                message = f"a schedule is five cron fields, such as {example}"
+                yield Problem(("hours", key), message, schedule)
