@@ -35,8 +35,12 @@ from streamkeeper_spark.sql import TEXT, all_of, known, let, matches, quoted, sh
 
 _CORRUPT = "corrupt"
 # What a JSON number, object or array looks like once the parser has made a text of it. A number too
-# large for a double becomes the word with quotation marks around it.
-_LIKE_ANOTHER_TYPE = r'(?s)-?[0-9][0-9.eE+-]*+|\{.*+|\[.*+|"-?Infinity"'
+# large for a double becomes the word with quotation marks around it. An address such as 198.18.0.1
+# is none: no number has two points.
+_LIKE_ANOTHER_TYPE = (
+    r"(?s)-?[0-9]++(?:\.[0-9]*+)?+(?:[eE][+-]?[0-9]*+)?+|\{.*+|\[.*+"
+    r'|"-?Infinity"'
+)
 _STARTS_LIKE_ANOTHER_TYPE = '-0123456789{["'
 _NUMBERS = r"^(BIGINT|DOUBLE|FLOAT|DECIMAL\\(.*)$"
 _KINDS = {
@@ -56,6 +60,7 @@ _LOOSE = {
 _LOOSE_NUMBERS = r"^(STRING|BIGINT|DOUBLE|FLOAT|DECIMAL\\(.*)$"
 # What the parser puts in the place of half a surrogate pair, and of bytes that are not UTF-8.
 _REPLACEMENTS = ("?", "\ufffd")
+_ESCAPE = "\\u"
 # A number, true or false, with all that stands between it and the one before: texts are skipped
 # whole. What is not written as JSON has it stays as it is, and the parser refuses it.
 _SCALAR = (
@@ -181,8 +186,27 @@ class JsonReader:
         if any(_has_replacement(key) for f in self._fields for key in self._fields[f].keys(f)):
             return "false"
         fields = " + ".join(f"if({self.sent(name)} IS NULL, 0, 1)" for name in self._fields)
-        counted = f"{self._commas()} = {fields} - 1"
-        return all_of([counted, *self._texts_as_sent()])
+        return all_of([self._has_commas(f"{fields} - 1"), *self._texts_as_sent()])
+
+    def _has_commas(self, number: str) -> str:
+        """Return the condition that a message has so many commas outside of the texts read.
+
+        Where nothing is escaped, a text stands in the message as it was read; so its commas can be
+        told from the others. They are counted only where there are more than the number.
+
+        Parameters: number, SQL.
+        """
+        # What is read of a field with `allowed` may be an object's text: its verdict is another.
+        texts = [n for n, f in self._fields.items() if f.type == "string" and f.allowed is None]
+        counted = _commas(TEXT, self._mark)
+        if not texts:
+            return f"{counted} = {number}"
+        within = " + ".join(f"coalesce({_commas(self.sent(n), self._mark)}, 0)" for n in texts)
+        return (
+            f"CASE WHEN {counted} = {number} THEN true "
+            f"WHEN {counted} < {number} OR {_has(TEXT, chr(92))} THEN false "
+            f"ELSE {counted} - ({within}) = {number} END"
+        )
 
     def _texts_as_sent(self) -> list[str]:
         """Return the conditions that what was read of each text field is the text that was sent."""
@@ -192,15 +216,11 @@ class JsonReader:
             if not self._texts and _may_be(declared, _like_another_type):
                 conditions.append(self._is_surely_text(name))
             if _may_be(declared, _has_replacement):
-                conditions += [
-                    f"{sent} IS NULL OR NOT contains({sent}, {text_literal(c)})"
-                    for c in _REPLACEMENTS
-                ]
+                half, bytes_ = (_has(sent, c) for c in _REPLACEMENTS)
+                conditions.append(f"{sent} IS NULL OR NOT {bytes_}")
+                # Half of a pair can be sent by an escape only; a question mark alone is none.
+                conditions.append(f"{sent} IS NULL OR NOT {half} OR NOT {_has(TEXT, _ESCAPE)}")
         return conditions
-
-    def _commas(self) -> str:
-        """Return how many commas a message has; no other function of Spark counts as fast."""
-        return f"find_in_set({self._mark}, concat({TEXT}, ',', {self._mark})) - 2"
 
     def _plain_loose_form(self) -> str:
         """Return a condition under which a record is one object, however its values are written.
@@ -211,7 +231,7 @@ class JsonReader:
         conditions = [
             f"is_valid_utf8({TEXT})",
             f"{_count('{')} = {1 + len(self._inner)}",
-            f"NOT contains({TEXT}, {text_literal(chr(92))})",
+            f"NOT {_has(TEXT, chr(92))}",
             f"endswith({TEXT}, '}}')",
             *(f"{self._at(keys)} IS NOT NULL" for keys in self._inner),
         ]
@@ -338,6 +358,19 @@ class JsonReader:
             f"concat({told}, {text_literal(how_it_is_written(declared))})"
         )
         return f"concat('type:', {text_literal(name)}, ': ', CASE {' '.join(cases)} END)"
+
+
+def _commas(text: str, mark: str) -> str:
+    """Return how many commas a text has; no other function of Spark counts as fast.
+
+    Parameters: text and mark, SQL; mark, what no text has as a part between commas.
+    """
+    return f"(find_in_set({mark}, concat({text}, ',', {mark})) - 2)"
+
+
+def _has(text: str, piece: str) -> str:
+    """Return the condition that a text has a piece in it."""
+    return f"contains({text}, {text_literal(piece)})"
 
 
 def _count(character: str) -> str:

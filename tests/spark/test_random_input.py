@@ -66,7 +66,27 @@ NUMBERS = [
 ]
 # The parser refuses a message for a number so long, wherever it stands.
 numbers = st.sampled_from([n for n in NUMBERS if len(n) <= 1000])
-texts = st.sampled_from([*NUMBERS, *WRITTEN, *LOCAL_TIMES, "{}", "[1]", '"', "\\u0041"])
+# Texts that look like what stands between the members of an object, or like half of a pair.
+ODD = [
+    "{}",
+    "[1]",
+    '"',
+    "\\u0041",
+    ",",
+    "a,b",
+    ", ",
+    ",,,",
+    '1,"f1":1',
+    "a?b",
+    "?",
+    "?,",
+    "[1,2]",
+    "1.2.3",
+    "1.",
+    "1e",
+    "-1.5E-3",
+]
+texts = st.sampled_from([*NUMBERS, *WRITTEN, *LOCAL_TIMES, *ODD])
 texts |= st.text(max_size=6)
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | texts
 
@@ -209,6 +229,7 @@ PIECES = [
     *(b'"', b"{", b"}", b"[", b"]", b",", b":", b"\\", b" ", b"\\u00e9", b"\\ud800", b"null"),
     *(b"NaN", b"1e999", b'"f0":1', b',"f0":1', b',"x":{}', b"\xff", b"0", b"'", b"/**/", b"\n"),
     *(b'},"x":1', b'},"x":{', b"\xef\xbb\xbf", b'""', b'","'),
+    *(b"a,b", b"?", b',"x":"a,b"', b'"f0":"a,b",', b'{"a":1,"b":2}', b"\\", b"\\u002c"),
 ]
 
 
