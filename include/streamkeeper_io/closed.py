@@ -16,7 +16,7 @@ from streamkeeper.errors import LakeDisagreement
 from streamkeeper.hours import Revision
 from streamkeeper.names import closed_file, format_hour
 from streamkeeper.spec.models import Spec
-from streamkeeper_io.lake import arrow_filesystem, columns_there, unavailable
+from streamkeeper_io.lake import ARROW_THREADS, arrow_filesystem, columns_there, unavailable
 
 REVISION_KEY = "streamkeeper.revision"
 """Where a file's revision stands: in its footer, in the metadata of its first column."""
@@ -75,7 +75,8 @@ def read_closed(
         # One open file stays one revision, even when another is moved over it meanwhile.
         with arrow_filesystem(lake).open_input_file(path) as file:
             parquet = pq.ParquetFile(file)
-            rows = parquet.read(columns=columns_there(parquet, columns))
+            wanted = columns_there(parquet, columns)
+            rows = parquet.read(columns=wanted, use_threads=ARROW_THREADS)
             return _footer(parquet.metadata, path), rows
     except FileNotFoundError:
         return None
@@ -93,7 +94,7 @@ def read_head(lake: str, path: str, limit: int) -> tuple[Footer, pa.Table] | Non
             parquet = pq.ParquetFile(file)
             first, lacking = [], limit
             # A batch ends with its row group, so the first one may have fewer rows.
-            for batch in parquet.iter_batches(batch_size=limit):
+            for batch in parquet.iter_batches(batch_size=limit, use_threads=ARROW_THREADS):
                 first.append(batch.slice(0, lacking))
                 lacking -= batch.num_rows
                 if lacking <= 0:

@@ -19,6 +19,9 @@ from streamkeeper.names import MANIFEST_FILE, BatchName, parse_batch_folder
 from streamkeeper.settings import Settings
 
 _LISTING_PAGE = 1000
+# Arrow's pool lets go of a Python file after the read has returned. In a process that ends just
+# then it aborts it: "terminate called without an active exception" (apache/arrow issue 33975).
+ARROW_THREADS = False
 
 
 _options: dict[str, dict[str, str]] = {}
@@ -162,7 +165,7 @@ def read_rows(lake: str, paths: list[str], columns: list[str] | None = None) -> 
 def _read(filesystem: pafs.FileSystem, path: str, columns: list[str] | None) -> pa.Table:
     with filesystem.open_input_file(path) as source:
         file = pq.ParquetFile(source)
-        return file.read(columns=columns_there(file, columns))
+        return file.read(columns=columns_there(file, columns), use_threads=ARROW_THREADS)
 
 
 def columns_there(file: pq.ParquetFile, columns: Sequence[str] | None) -> list[str] | None:
@@ -196,7 +199,8 @@ def read_last(
             file = pq.ParquetFile(source)
             wanted = columns_there(file, columns)
             for group in reversed(range(file.num_row_groups)):
-                kept.insert(0, keep(file.read_row_group(group, columns=wanted)))
+                rows = file.read_row_group(group, columns=wanted, use_threads=ARROW_THREADS)
+                kept.insert(0, keep(rows))
                 if sum(rows.num_rows for rows in kept) >= limit:
                     break
     except FileNotFoundError:
