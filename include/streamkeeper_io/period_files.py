@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 from streamkeeper.errors import LakeDisagreement
 from streamkeeper.periods import PERIOD_KEY, Covered
 from streamkeeper_io.closed import column_mark
-from streamkeeper_io.lake import arrow_filesystem, unavailable
+from streamkeeper_io.lake import ARROW_THREADS, arrow_filesystem, unavailable
 
 
 def read_covered(lake: str, path: str) -> Covered | None:
@@ -34,7 +34,7 @@ def read_period_rows(lake: str, path: str) -> tuple[Covered, pa.Table] | None:
         # One open file stays what it is, even when another is moved over it meanwhile.
         with arrow_filesystem(lake).open_input_file(path) as file:
             parquet = pq.ParquetFile(file)
-            return _covered(parquet.metadata, path), parquet.read()
+            return _covered(parquet.metadata, path), parquet.read(use_threads=ARROW_THREADS)
     except FileNotFoundError:
         return None
     except OSError as error:
