@@ -139,6 +139,16 @@ def report_path(spec: Spec) -> str:
     return f"{spec.lake.path}/reports"
 
 
+def metrics_path(spec: Spec) -> str:
+    """The counts of published batches, a file each."""
+    return f"{spec.lake.path}/metrics"
+
+
+def metrics_file(spec: Spec, generation: str, batch: int) -> str:
+    """The file of one batch's counts."""
+    return f"{metrics_path(spec)}/{BatchName(generation, batch).folder}.json"
+
+
 def kpi_zone(kpi: str) -> str:
     """The zone of one KPI's hourly rows."""
     return f"analytics/{kpi}"

@@ -30,8 +30,9 @@ class Settings(BaseModel):
 
     kafka_options (librdkafka's names), cassandra_options, lake_options (Hadoop's names): how these
     servers are reached, with users and passwords, as in their connections (docs/connections.md);
-    spark_secrets: properties of Spark that are not to be seen in a command line. A child process
-    gets all of it by its environment, which only its owner can read; `repr` hides the secrets.
+    spark_secrets: properties of Spark that are not to be seen in a command line; statsd: where
+    metrics go, as Airflow has it (`streamkeeper.statsd`), empty: nowhere. A child process gets all
+    of it by its environment, which only its owner can read; `repr` hides the secrets.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -49,6 +50,7 @@ class Settings(BaseModel):
     cassandra_options: dict[str, Any] = {}
     lake_options: dict[str, str] = {}
     spark_secrets: dict[str, str] = {}
+    statsd: dict[str, str] = {}
 
     @field_validator("kafka_options", mode="before")
     @classmethod
@@ -132,7 +134,10 @@ class Settings(BaseModel):
         return self.postgres[connection]
 
 
-_OPTIONS = ("postgres", "kafka_options", "cassandra_options", "lake_options", "spark_secrets")
+_OPTIONS = (
+    *("postgres", "kafka_options", "cassandra_options", "lake_options", "spark_secrets"),
+    "statsd",
+)
 
 
 def _options(name: str, text: str) -> dict[str, Any]:

@@ -270,6 +270,8 @@ def _sink(name: str, sink: dict[str, Any]) -> str:
     text = f"sink {name}: {sink.get('state')}"
     if sink.get("lag"):
         text += f", {sink['lag']:,} batches behind"
+    if sink.get("left_out"):
+        text += f", left out {sink['left_out']:,}, which are in the lake"
     return text + (f"; {sink['error']}" if sink.get("error") else "")
 
 

@@ -11,7 +11,7 @@ from streamkeeper.spec.expressions import Expression
 from streamkeeper.spec.field_types import sql_type
 from streamkeeper.spec.models import FieldSpec, Kpi, Spec, Window
 from streamkeeper.spec.rules import rules
-from streamkeeper.spec.sinks import CassandraSink, PostgresSink
+from streamkeeper.spec.sinks import CassandraSink, MetricsSink, PostgresSink
 from streamkeeper.texts import Language
 from streamkeeper_io.cassandra_sinks import sink_table
 from streamkeeper_io.postgres_sinks import sink_table as postgres_table
@@ -201,6 +201,8 @@ def _lake(spec: Spec) -> Iterator[str]:
         if alert.where is not None:
             folder = f"{spec.lake.path}/{names.alert_zone(alert.name)}"
             yield f"{folder}/dt=<day>/hour=<hour>/: the worst readings that break it"
+    if any(isinstance(sink, MetricsSink) for sink in spec.sinks):
+        yield f"{names.metrics_path(spec)}/batch=<generation>-<batch>.json: counts of each batch"
     if spec.report:
         yield f"{names.report_path(spec)}/dt=<day>/hour=<hour>/: reports in Markdown"
     queries = [names.LAND, *(names.window_query(w.name) for w in spec.windows)]

@@ -24,8 +24,10 @@ from streamkeeper.launches import EXIT_ERROR, EXIT_FENCED, Launch
 from streamkeeper.manifest import Manifest
 from streamkeeper.settings import Settings
 from streamkeeper.spec.models import Spec
-from streamkeeper.spec.sinks import CassandraSink, ConsoleSink, PostgresSink
+from streamkeeper.spec.sinks import CassandraSink, ConsoleSink, MetricsSink, PostgresSink
+from streamkeeper.statsd import StatsdTarget
 from streamkeeper_io import kafka
+from streamkeeper_io.statsd import StatsdSender
 from streamkeeper_io.store import Store
 from streamkeeper_spark import fence, queries
 from streamkeeper_spark.files import LakeFiles
@@ -37,6 +39,7 @@ from streamkeeper_spark.queries import Launchpad, Query
 from streamkeeper_spark.sinks.cassandra import cassandra_sink
 from streamkeeper_spark.sinks.console import console_sink
 from streamkeeper_spark.sinks.follower import Follower, Sink
+from streamkeeper_spark.sinks.metrics import BatchMetrics
 from streamkeeper_spark.sinks.postgres import postgres_sink
 
 log = logging.getLogger(__name__)
@@ -175,6 +178,9 @@ class Driver:
                 sink = cassandra_sink(spec, declared, self.settings, lake)
             elif isinstance(declared, PostgresSink):
                 sink = postgres_sink(spec, declared, self.settings, lake)
+            elif isinstance(declared, MetricsSink):
+                sender = StatsdSender(StatsdTarget.read(self.settings.statsd))
+                sink = BatchMetrics(spec, declared, self._files, self.epoch, sender)
             elif not declared.has_query:
                 sink = console_sink(spec, declared, lake)
             else:

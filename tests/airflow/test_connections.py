@@ -13,6 +13,7 @@ from streamkeeper.errors import SettingsError
 from streamkeeper.settings import Settings
 from streamkeeper.spec.loader import load_spec
 from streamkeeper.spec.models import Spec
+from streamkeeper.statsd import StatsdTarget
 from streamkeeper_airflow.hooks.connections import (
     child_environment,
     settings_from_connections,
@@ -48,6 +49,20 @@ def test_a_child_gets_the_settings_and_nothing_of_airflow(monkeypatch: pytest.Mo
     child = child_environment(found)
     assert not [name for name in child if "AIRFLOW" in name]
     assert Settings.from_environment(child) == found
+
+
+@pytest.mark.usefixtures("connections")
+def test_metrics_go_where_airflows_own_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert settings_from_connections().statsd == {}
+    for name, value in {
+        "statsd_on": "True", "statsd_host": "stats.plant", "statsd_port": "9125",
+        "statsd_prefix": "plant", "metrics_block_list": "scheduler,pool",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(f"AIRFLOW__METRICS__{name.upper()}", value)
+    found = settings_from_connections()
+    expected = StatsdTarget("stats.plant", 9125, "plant", block="scheduler,pool")
+    assert StatsdTarget.read(found.statsd) == expected
+    assert Settings.from_environment(child_environment(found)) == found
 
 
 @pytest.mark.usefixtures("connections")

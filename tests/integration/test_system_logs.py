@@ -25,6 +25,7 @@ from pyspark.sql import SparkSession
 from topics import InThread, declare, read_topic
 
 from access_log import real_lines
+from statsd_server import Counters
 from streamkeeper import names
 from streamkeeper.errors import Fenced, StreamkeeperError
 from streamkeeper.hours import HOUR
@@ -88,7 +89,16 @@ def spark(settings: Settings) -> Iterator[SparkSession]:
 
 
 @pytest.fixture
-def stream(spark: SparkSession, settings: Settings, store: Store, tmp_path: Path) -> Stream:
+def counters() -> Iterator[Counters]:
+    """A StatsD server that adds up counters."""
+    with Counters() as found:
+        yield found
+
+
+@pytest.fixture
+def stream(
+    spark: SparkSession, settings: Settings, store: Store, tmp_path: Path, counters: Counters
+) -> Stream:
     """The declared stream under names of its own, a twelfth of its rate."""
     tag = secrets.token_hex(4)
     given = load_spec(LOGS).dump()
@@ -100,7 +110,7 @@ def stream(spark: SparkSession, settings: Settings, store: Store, tmp_path: Path
     spec = Spec.model_validate(given)
     kafka.ensure_topic(kafka.Admin(settings), spec.source.kafka)
     declare(spec, tmp_path / "declared")
-    here = settings.model_copy(update={"streams": tmp_path / "declared"})
+    here = settings.model_copy(update={"streams": tmp_path / "declared", "statsd": counters.target})
     return Stream(spark, here, store, spec, tmp_path)
 
 
@@ -223,7 +233,28 @@ def counted(said: str, stream: Stream) -> Counter[int]:
     return found
 
 
-def test_system_logs(stream: Stream, capsys: pytest.CaptureFixture[str]) -> None:
+def check_metrics(stream: Stream, requests: Sequence[dict[str, Any]], counters: Counters) -> None:
+    """A file for each batch, and StatsD's counters, of the requests by status."""
+    expected = Counter(r["status"] for r in requests)
+    found: Counter[int] = Counter()
+    landed = [m for m in manifests(stream.settings, stream.spec) if m.read]
+    for manifest in landed:
+        path = names.metrics_file(stream.spec, manifest.generation, manifest.batch)
+        told = json.loads(read_text(stream.settings.lake, path))
+        assert (told["valid"], told["quarantined"]) == (manifest.valid, manifest.quarantined)
+        assert told["others"] == {"status": 0}
+        found.update(dict(told["counts"]["status"]))
+    assert found == expected
+    base = f"test.streamkeeper.{stream.spec.name}"
+    of_status = {f"{base}.status.{status}": n for status, n in expected.items()}
+    sums = {f"{base}.batches": len(landed), f"{base}.valid": len(requests)}
+    sums[f"{base}.quarantined"] = sum(m.quarantined for m in landed)
+    counters.wait_for(of_status | sums)
+
+
+def test_system_logs(
+    stream: Stream, counters: Counters, capsys: pytest.CaptureFixture[str]
+) -> None:
     spec, settings = stream.spec, stream.settings
     said = produce(stream, "simulate", "--limit", PER_HOUR * 3 // 2)
     topic = [m.value for m in read_topic(settings, spec.source.kafka.topic)]
@@ -236,6 +267,7 @@ def test_system_logs(stream: Stream, capsys: pytest.CaptureFixture[str]) -> None
     stream.land()
     assert counts(stream) == (len(requests), broken)
     assert counted(capsys.readouterr().out, stream) == Counter(r["status"] for r in requests)
+    check_metrics(stream, requests, counters)
     # The two hours that were made, and the one into which late requests fall back.
     hours = sorted({hour_of(r["ts"].replace(tzinfo=UTC)) for r in requests})
     assert len(hours) == 3

@@ -131,6 +131,10 @@ def changed(**changes: object) -> dict[str, Any]:
          "sinks[0].counts: 'clas' no such field"),
         ({"sinks": [{"kind": "console", "counts": "class", "of": "by_sensor"}]},
          "sinks[0].counts: 'class' only landed rows are counted"),
+        ({"sinks": [{"kind": "metrics", "counts": ["class", "clas"]}]},
+         "sinks[0].counts[1]: 'clas' no such field"),
+        ({"sinks": [{"kind": "metrics"}, {"kind": "metrics", "counts": ["class"]}]},
+         "sinks[1]: a stream has one sink of metrics; put its columns together"),
         ({"sinks__0__partition_by": []}, "sinks[0]: landed rows need `partition_by`"),
         ({"sinks__0__partition_by": ["snesor"]}, "sinks[0].partition_by[0]: 'snesor' no such field "
          "is declared"),

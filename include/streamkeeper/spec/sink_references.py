@@ -22,6 +22,7 @@ def sink_problems(data: dict[str, Any], columns: Columns) -> Iterator[Problem]:
     """
     windows = raw.items(data.get("windows"))
     tables: set[tuple[str | None, ...]] = set()
+    kinds = [raw.mapping(sink).get("kind") for sink in raw.items(data.get("sinks"))]
     for i, given in enumerate(raw.items(data.get("sinks"))):
         sink, path = raw.mapping(given), ("sinks", i)
         valid = (RAW, *raw.names(windows))
@@ -32,6 +33,12 @@ def sink_problems(data: dict[str, Any], columns: Columns) -> Iterator[Problem]:
         if table[-1] and table in tables:
             yield Problem((*path, "table"), "two sinks write this table", table[-1])
         tables.add(table)
+        if sink.get("kind") == "metrics":
+            for j, name in enumerate(raw.items(sink.get("counts"))):
+                yield from columns.known((*path, "counts", j), name)
+            if "metrics" in kinds[:i]:
+                yield Problem(path, "a stream has one sink of metrics; put its columns together")
+            continue
         yield from columns.known((*path, "counts"), sink.get("counts"))
         if "counts" in sink and of != RAW:
             message = "only landed rows are counted; leave `of` out, or this"

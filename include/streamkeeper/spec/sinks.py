@@ -78,4 +78,18 @@ class ConsoleSink(Model):
         return self.of == "raw" and self.counts is None
 
 
-Sink = Annotated[CassandraSink | PostgresSink | ConsoleSink, Field(discriminator="kind")]
+class MetricsSink(Model):
+    """Counts of each batch of landed rows: a small file in the lake, and StatsD where it is on.
+
+    `counts`, columns: how many valid rows have each value, the most frequent `rows` of them.
+    """
+
+    kind: Literal["metrics"]
+    of: Literal["raw"] = "raw"
+    counts: tuple[str, ...] = ()
+    rows: Annotated[int, Field(ge=1, le=1000)] = 20
+
+
+Sink = Annotated[
+    CassandraSink | PostgresSink | ConsoleSink | MetricsSink, Field(discriminator="kind")
+]

@@ -25,6 +25,7 @@ from streamkeeper.connections.lake import lake_address
 from streamkeeper.errors import SettingsError
 from streamkeeper.redaction import is_secret
 from streamkeeper.settings import Settings
+from streamkeeper.statsd import StatsdTarget
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -82,12 +83,28 @@ def settings_from_connections(specs: Iterable[Spec] = ()) -> Settings:
             ),
             "spark_master": _spark_master(spark),
             "spark_secrets": spark_properties(spark, secret=True),
+            "statsd": statsd_settings(),
         }
     )
     for secret in found.secrets():
         _hide(secret)
     use_lake(found)
     return found
+
+
+def statsd_settings() -> dict[str, str]:
+    """Return where Airflow sends its own metrics over StatsD; empty when it sends none."""
+    switches = ("statsd_on", "statsd_datadog_enabled")
+    if not any(conf.getboolean("metrics", name, fallback=False) for name in switches):
+        return {}
+    return StatsdTarget(
+        host=conf.get("metrics", "statsd_host", fallback="localhost"),
+        port=conf.getint("metrics", "statsd_port", fallback=8125),
+        prefix=conf.get("metrics", "statsd_prefix", fallback="airflow"),
+        ipv6=conf.getboolean("metrics", "statsd_ipv6", fallback=False),
+        allow=conf.get("metrics", "metrics_allow_list", fallback="") or "",
+        block=conf.get("metrics", "metrics_block_list", fallback="") or "",
+    ).dump()
 
 
 @functools.lru_cache(maxsize=64)

@@ -33,12 +33,14 @@ class _CassandraRows:
     """Applies published batches: at least once, and repeating them changes nothing.
 
     Parameters: table; sink, the declaration; where, the settings, or contact points; lake.
+    `left_out` counts the rows that Cassandra would refuse.
     """
 
     def __init__(
         self, table: CassandraTable, sink: CassandraSink, where: Settings | str, lake: str
     ) -> None:
         self.name = f"cassandra:{sink.keyspace}.{sink.table}"
+        self.left_out = 0
         self._table, self._consistency = table, sink.consistency
         self._where, self._lake = where, lake
         self._session: Session | None = None
@@ -80,6 +82,7 @@ class _CassandraRows:
                 left_out["with an empty key"] += 1
             else:
                 yield row
+        self.left_out += left_out.total()
         for what, count in left_out.items():
             log.warning("%s: %d rows %s are left out; they are in the lake", self.name, count, what)
 

@@ -9,17 +9,17 @@ from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from rich.console import Console
 from rich.table import Table
 
 from streamkeeper.manifest import Manifest
-from streamkeeper.names import BATCH, ERRORS, GENERATION
+from streamkeeper.names import BATCH, GENERATION
 from streamkeeper.report_text import plain
 from streamkeeper.spec.models import Spec
 from streamkeeper.spec.sinks import ConsoleSink
 from streamkeeper_io.lake import read_rows
+from streamkeeper_spark.sinks.counts import count_values, most_frequent
 
 _WIDEST_CELL = 40
 
@@ -56,13 +56,7 @@ class ConsoleCounts:
         """Print one published batch; of an empty one nothing."""
         if manifest.read == 0:
             return 0
-        paths = [f"{folder}/{name}" for name in manifest.files]
-        counts: Counter[Any] = Counter()
-        for table in read_rows(self._lake, paths, [self._column, ERRORS]):
-            valid = table.filter(pc.is_null(table[ERRORS]))[self._column]
-            found = pc.value_counts(valid.combine_chunks())
-            for value, count in zip(*(part.to_pylist() for part in found.flatten()), strict=True):
-                counts[value] += count
+        counts = count_values(self._lake, manifest, folder, [self._column])[self._column]
         told = ", ".join(self._told(counts)) or "none"
         print(
             f"{self._stream} batch {manifest.batch}: {counts.total():,} valid, "
@@ -72,11 +66,12 @@ class ConsoleCounts:
         return counts.total()
 
     def _told(self, counts: Counter[Any]) -> Iterator[str]:
-        ordered = sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))
-        for value, count in ordered[: self._most]:
+        shown = most_frequent(counts, self._most)
+        for value, count in shown:
             yield f"{'null' if value is None else plain(str(value), _WIDEST_CELL)}: {count:,}"
-        if others := ordered[self._most :]:
-            yield f"{len(others):,} others: {sum(count for _, count in others):,}"
+        if others := len(counts) - len(shown):
+            rest = counts.total() - sum(count for _, count in shown)
+            yield f"{others:,} others: {rest:,}"
 
     def close(self) -> None:
         """Nothing is held open."""

@@ -1,0 +1,34 @@
+"""What `stream status` tells of a sink."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from streamkeeper.launches import Launch
+from streamkeeper_apps.control import _driver
+
+
+@pytest.mark.parametrize(
+    ("sink", "told"),
+    [
+        ({"state": "ok"}, "sink cassandra:k.t: ok"),
+        ({"state": "ok", "left_out": 0}, "sink cassandra:k.t: ok"),
+        (
+            {"state": "ok", "left_out": 1234},
+            "sink cassandra:k.t: ok, left out 1,234, which are in the lake",
+        ),
+        (
+            {"state": "behind", "lag": 3, "left_out": 1, "error": "away"},
+            "sink cassandra:k.t: behind, 3 batches behind, left out 1, which are in the lake; away",
+        ),
+    ],
+)
+def test_rows_that_a_sink_left_out_are_told(sink: dict[str, Any], told: str) -> None:
+    progress = {"sinks": {"s/cassandra:k.t": sink, "other/console:raw": {"state": "ok"}}}
+    launch = Launch.model_validate(
+        {"epoch": 1, "kind": "driver", "name": "s", "progress": progress}
+        | {"began_at": "2026-11-24T12:00:00Z"}
+    )
+    assert _driver(launch, "s") == [told]
