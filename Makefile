@@ -45,7 +45,7 @@ status: $(VENV)/.installed ## show the servers
 logs: $(VENV)/.installed ## follow the logs of all servers
 	@exec tail -n 20 -F $(LOCAL)/logs/*/log
 
-.PHONY: test test-unit test-spark test-airflow test-integration chaos
+.PHONY: test test-unit test-spark test-airflow test-integration chaos soak
 test: ready ## every test, on real servers, in two processes with servers of their own
 	@$(BIN)/python -m pytest -n 2 --no-loadscope-reorder \
 	  --basetemp=$(LOCAL)/tests/tmp $(ARGS)
@@ -64,6 +64,10 @@ test-integration: ready ## the tests on real servers
 
 chaos: ready ## kill and freeze drivers for many minutes
 	@$(BIN)/python -m pytest --basetemp=$(LOCAL)/tests/tmp -s tests/chaos $(ARGS)
+
+soak: ready ## all streams at their own rates beside each other, for 15 minutes
+	@STREAMKEEPER_SOAK_MINUTES=$${STREAMKEEPER_SOAK_MINUTES:-15} \
+	  $(BIN)/python -m pytest --basetemp=$(LOCAL)/tests/tmp -s tests/integration/test_soak.py $(ARGS)
 
 .PHONY: bench
 bench: ready ## measure: prints a table, writes bench/results.json

@@ -1,0 +1,223 @@
+"""All declared streams at their own rates at once, watched for what is stuck, lost or grows."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import psutil
+from drivers import Drivers, RunningDriver, end_offsets, manifests, wait_for
+from rich.table import Table
+from topics import Producing, declare
+
+from streamkeeper import names, spans
+from streamkeeper.launches import EXIT_DRAINED
+from streamkeeper.settings import Settings
+from streamkeeper.spec.loader import load_spec
+from streamkeeper.spec.models import Spec
+from streamkeeper_io import kafka, processes
+
+STREAMS = Path(__file__).parents[2] / "include" / "streams"
+MIB = 2**20
+_EVERY_S = 5.0
+_APPS = ("soak_a", "soak_b")
+
+
+def soaked_streams(settings: Settings) -> list[Spec]:
+    """Return the declared streams that simulate, under names of their own, in two apps.
+
+    The fastest stream has an app to itself, the others share the second one.
+    """
+    found = [load_spec(path) for path in sorted(STREAMS.glob("*.yaml"))]
+    simulated = sorted((s for s in found if s.producer.simulator), key=_rate, reverse=True)
+    tag = secrets.token_hex(3)
+    made = [_own(s, _APPS[min(place, 1)], tag) for place, s in enumerate(simulated)]
+    for spec in made:
+        kafka.ensure_topic(kafka.Admin(settings), spec.source.kafka)
+    return made
+
+
+def _rate(spec: Spec) -> float:
+    """Return the messages a second that a stream's simulator sends."""
+    simulator = spec.producer.simulator
+    return simulator.entities / simulator.every.total_seconds() if simulator else 0.0
+
+
+def _own(spec: Spec, app: str, tag: str) -> Spec:
+    given = spec.dump()
+    given |= {"name": f"{spec.name}_{tag}", "app": f"{app}_{tag}"}
+    given["source"]["kafka"]["topic"] += f"-{tag}"
+    given["lake"]["path"] = f"/soak-{tag}/{spec.name}"
+    given["producer"]["simulator"]["hours_back"] = 0
+    for sink in given["sinks"]:
+        for where in ("table", "path"):
+            if where in sink:
+                sink[where] += f"_{tag}"
+    return Spec.model_validate(given)
+
+
+@dataclass
+class Watched:
+    """What was seen of one stream.
+
+    longest_s: between two published batches while messages waited; behind: the most batches that
+    a sink was behind.
+    """
+
+    spec: Spec
+    sent: int = 0
+    landed: int = 0
+    quarantined: int = 0
+    batches: int = 0
+    longest_s: float = 0.0
+    behind: int = 0
+    _changed: float = field(default_factory=time.monotonic)
+    _offsets: Mapping[str, int] = field(default_factory=dict)
+
+    def note(self, driver: Mapping[str, Any], ends: Mapping[int, int]) -> None:
+        """Look at what the driver tells of the stream.
+
+        Parameters: ends, the topic's end.
+        """
+        name, now = self.spec.name, time.monotonic()
+        land = driver.get("queries", {}).get(f"{name}/{names.LAND}", {})
+        offsets = land.get("offsets", {})
+        if offsets != self._offsets or sum(offsets.values()) == sum(ends.values()):
+            self._changed, self._offsets = now, offsets
+        self.longest_s = max(self.longest_s, now - self._changed)
+        mine = {k: s for k, s in driver.get("sinks", {}).items() if k.startswith(f"{name}/")}
+        self.behind = max([self.behind, *(sink["lag"] for sink in mine.values())])
+
+
+@dataclass
+class Soak:
+    """Streams that run, their producers and drivers.
+
+    memory: by app, MiB of the driver's Java and Python processes at each look.
+    """
+
+    drivers: Drivers
+    settings: Settings
+    folder: Path
+    specs: Sequence[Spec]
+    running: dict[str, RunningDriver] = field(default_factory=dict)
+    producers: dict[str, Producing] = field(default_factory=dict)
+    watched: list[Watched] = field(default_factory=list)
+    memory: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+
+    def start(self) -> None:
+        """Start the drivers, then the producers."""
+        for app in dict.fromkeys(spec.app for spec in self.specs):
+            mine = [spec for spec in self.specs if spec.app == app]
+            self.running[app] = self.drivers.start(mine, every=None)
+            self.memory[app] = []
+        for app, driver in self.running.items():
+            wait_for(lambda d=driver: d.row().progress.get("state") == "running", app)
+        declared = self.folder / "declared"
+        here = self.settings.model_copy(update={"streams": declared})
+        for spec in self.specs:
+            declare(spec, declared)
+            log = self.folder / f"{spec.name}.log"
+            self.producers[spec.name] = Producing(here, log, ["simulate", spec.name])
+            self.watched.append(Watched(spec))
+
+    def watch(self, seconds: float) -> None:
+        """Look every few seconds, for so long."""
+        ends = time.monotonic() + seconds
+        while time.monotonic() < ends:
+            time.sleep(_EVERY_S)
+            for app, driver in self.running.items():
+                assert processes.exit_code(driver.folder) is None, driver.log[-4000:]
+                self.memory[app].append(_memory(driver))
+                told = driver.row().progress
+                for one in self.watched:
+                    if one.spec.app == app:
+                        one.note(told, end_offsets(self.settings, one.spec))
+
+    def finish(self) -> None:
+        """End the producers, wait until all is landed and applied, and let the drivers drain."""
+        for producer in self.producers.values():
+            producer.process.terminate()
+        for producer in self.producers.values():
+            assert producer.code() == 0, producer.said
+        for one in self.watched:
+            wait_for(lambda o=one: self._is_done(o), f"{one.spec.name}: all that was sent")
+            self._account(one)
+        for app, driver in self.running.items():
+            self.drivers.store.request_stop(driver.launch.epoch, "the test")
+            assert driver.exit_code() == EXIT_DRAINED, f"{app}: {driver.log[-4000:]}"
+
+    def end(self) -> None:
+        """End producers that still run."""
+        for producer in self.producers.values():
+            producer.end()
+
+    def _is_done(self, one: Watched) -> bool:
+        ends = end_offsets(self.settings, one.spec)
+        found = manifests(self.settings, one.spec)
+        if spans.holes({}, ends, (m.span for m in found)):
+            return False
+        sinks = self.running[one.spec.app].row().progress.get("sinks", {})
+        mine = [s for name, s in sinks.items() if name.startswith(f"{one.spec.name}/")]
+        return all(s["state"] == "ok" and s["lag"] == 0 for s in mine)
+
+    def _account(self, one: Watched) -> None:
+        found = manifests(self.settings, one.spec)
+        one.sent = sum(end_offsets(self.settings, one.spec).values())
+        one.landed, one.batches = sum(m.read for m in found), len(found)
+        one.quarantined = sum(m.quarantined for m in found)
+
+
+def _memory(driver: RunningDriver) -> tuple[float, float]:
+    """Return the MiB that the driver's Java and its Python processes hold."""
+    java = python = 0.0
+    for process in processes.launch_processes(driver.process, driver.folder):
+        try:
+            held = process.memory_full_info().pss / MIB
+            if "java" in process.name():
+                java += held
+            else:
+                python += held
+        except psutil.NoSuchProcess:
+            continue
+    return java, python
+
+
+def grown(looks: Sequence[tuple[float, float]], which: int) -> tuple[float, float]:
+    """Return the median MiB of the second third of the looks and of the last one.
+
+    Parameters: which, 0 for Java, 1 for Python.
+    """
+    third = len(looks) // 3
+    held = [look[which] for look in looks]
+    return median(held[third : 2 * third]), median(held[2 * third :])
+
+
+def _untagged(name: str) -> str:
+    return name.rpartition("_")[0]
+
+
+def tables(soak: Soak) -> list[Table]:
+    """Return what was seen, for the terminal and for docs/soak.md."""
+    streams = Table(
+        "stream", "app", "messages/s", "sent", "landed", "quarantined", "batches",
+        "longest wait, s", "sinks behind, batches",
+    )  # fmt: skip
+    for one in soak.watched:
+        streams.add_row(
+            _untagged(one.spec.name), _untagged(one.spec.app), f"{_rate(one.spec):g}", f"{one.sent:,}",
+            f"{one.landed:,}", f"{one.quarantined:,}", f"{one.batches:,}",
+            f"{one.longest_s:.0f}", str(one.behind),
+        )  # fmt: skip
+    memory = Table("driver", "process", "second third, MiB", "last third, MiB", "most, MiB")
+    for app, looks in soak.memory.items():
+        for which, kind in enumerate(("Java", "Python")):
+            before, after = grown(looks, which)
+            most = max(look[which] for look in looks)
+            memory.add_row(_untagged(app), kind, f"{before:,.0f}", f"{after:,.0f}", f"{most:,.0f}")
+    return [streams, memory]
