@@ -33,6 +33,8 @@ MEASUREMENTS = {
     "postgres_writes": "bench.postgres_writes",
     "landing": "bench.landing",
     "landing_checks": "bench.landing_checks",
+    "landing_logs": "bench.landing_logs",
+    "kpis_20m": "bench.kpis",
     "replay": "bench.replay",
     "show": "bench.show",
     "freshness_p99": "bench.freshness",

@@ -64,12 +64,14 @@ def spark_session(settings: Settings) -> Iterator[SparkSession]:
         session.stop()
 
 
-def readings_stream(settings: Settings, topic: str, **further: Any) -> Spec:
-    """Return the declared stream `temperature` on another topic, without windows and sinks.
+def readings_stream(
+    settings: Settings, topic: str, stream: str = "temperature", **further: Any
+) -> Spec:
+    """Return a declared stream on another topic, without windows and sinks.
 
     Parameters: further, more keys of the declaration.
     """
-    spec = load_spec(ROOT / "include" / "streams" / "temperature.yaml").dump()
+    spec = load_spec(ROOT / "include" / "streams" / f"{stream}.yaml").dump()
     tag = secrets.token_hex(4)
     spec |= {"name": f"bench_{tag}", "app": f"bench_{tag}", "windows": [], "sinks": []} | further
     spec["source"]["kafka"]["topic"] = topic
