@@ -210,7 +210,8 @@ def tables(soak: Soak) -> list[Table]:
     )  # fmt: skip
     for one in soak.watched:
         streams.add_row(
-            _untagged(one.spec.name), _untagged(one.spec.app), f"{_rate(one.spec):g}", f"{one.sent:,}",
+            _untagged(one.spec.name), _untagged(one.spec.app),
+            f"{_rate(one.spec):g}", f"{one.sent:,}",
             f"{one.landed:,}", f"{one.quarantined:,}", f"{one.batches:,}",
             f"{one.longest_s:.0f}", str(one.behind),
         )  # fmt: skip
