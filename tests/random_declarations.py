@@ -175,13 +175,32 @@ def declaration(seed: int) -> dict[str, Any]:
         }
         for i in range(rng.randint(0, 2))
     ]
+    windows = [w["name"] for w in data["windows"]]
     data["sinks"] = [
-        {"kind": "cassandra", "of": w["name"], "keyspace": "random", "table": w["name"]}
-        for w in data["windows"]
+        {"kind": "cassandra", "of": name, "keyspace": "random", "table": name} for name in windows
     ]
     raw = {"kind": "cassandra", "of": "raw", "keyspace": "random", "table": "raw"}
     data["sinks"].append(raw | {"partition_by": keys, "ttl": "1d"})
+    data["sinks"] += [
+        {"kind": "postgresql", "of": name, "table": f"random.{name}"} for name in windows
+    ]
+    data["sinks"].append(_postgres_raw(rng, [*fields, *data["derived"]], keys))
     return data
+
+
+def _postgres_raw(rng: random.Random, columns: list[str], keys: list[str]) -> dict[str, Any]:
+    sink: dict[str, Any] = {"kind": "postgresql", "of": "raw", "table": "random.raw"}
+    if rng.random() < 0.5:
+        sink["key"] = rng.sample(keys, rng.randint(1, len(keys)))
+    if rng.random() < 0.5:
+        others = rng.sample(columns, rng.randint(0, len(columns)))
+        sink["columns"] = list(dict.fromkeys([*sink.get("key", keys), *others]))
+    if rng.random() < 0.5:
+        own = ["topic_id", "partition", "offset", "timestamp"]
+        sink["metadata"] = rng.sample(own, rng.randint(1, len(own)))
+    indexed = sink.get("columns", columns)
+    sink["indexes"] = [rng.sample(indexed, rng.randint(1, len(indexed)))]
+    return sink
 
 
 def _source(rng: random.Random, fields: dict[str, Any]) -> dict[str, Any]:

@@ -34,7 +34,10 @@ def test_random_declarations_are_checked_and_explained(
     for name in spec.columns():
         assert f"  {name} " in told
     for sink in spec.sinks:
-        assert f'"random"."{getattr(sink, "table", "")}"' in told
+        name = getattr(sink, "table", "").rpartition(".")[2]
+        kind = "PostgreSQL" if sink.kind == "postgresql" else "Cassandra"
+        lines = told.partition(f"{kind} table random.{name}, of {sink.of}:\n")[2]
+        assert f'"random"."{name}"' in lines.partition(";")[0]
 
 
 @settings(max_examples=200)
