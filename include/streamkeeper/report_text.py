@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 
 from streamkeeper.hours import HOUR
-from streamkeeper.reports import Broken, Cell, HourReport, KpiTable
+from streamkeeper.reports import AnomalyTable, Broken, Cell, HourReport, KpiTable
 from streamkeeper.texts import Language
 
 _LONGEST_TEXT = 120
@@ -59,6 +59,9 @@ def markdown(report: HourReport, picture: str | None = None) -> str:
         *_partial(report, language),
         *_alerts(report, language),
     ]
+    for anomalies in report.anomalies:
+        if anomalies.judged:
+            parts += _anomalies(anomalies, language)
     if not report.valid:
         parts.append(language.text("nothing"))
     elif picture:
@@ -115,6 +118,28 @@ def _alerts(report: HourReport, language: Language) -> Iterable[str]:
         yield _table(broken.columns, broken.rows, language)
 
 
+def _anomalies(table: AnomalyTable, language: Language) -> Iterable[str]:
+    yield f"## {escape(heading(table.name))}"
+    told = language.text(
+        "anomalies.of",
+        count=language.counted("anomalies", table.found),
+        rows=language.counted("kpi_rows", table.judged),
+        of=escape(table.of),
+    )
+    if table.unknown:
+        told += " " + language.counted("anomalies.unknown", table.unknown)
+    yield told
+    if not table.rows:
+        return
+    if table.found > len(table.rows):
+        yield language.text("anomalies.few", count=len(table.rows))
+    yield _table(_headers(table), table.rows, language)
+
+
+def _headers(table: AnomalyTable | KpiTable) -> list[str]:
+    return [f"{c} ({table.units[c]})" if c in table.units else c for c in table.columns]
+
+
 def _broken_line(broken: Broken, valid: int, language: Language) -> str:
     of_readings = broken.of == "readings"
     count = language.counted("readings" if of_readings else "kpi_rows", broken.count)
@@ -125,7 +150,7 @@ def _broken_line(broken: Broken, valid: int, language: Language) -> str:
 
 def _kpi_texts(table: KpiTable, language: Language) -> Iterable[str]:
     yield f"## {escape(heading(table.name))}"
-    headers = [f"{c} ({table.units[c]})" if c in table.units else c for c in table.columns]
+    headers = _headers(table)
     if table.kind == "single":
         names = language.text("measure"), language.text("value")
         yield _table(names, tuple(zip(headers, table.rows[0], strict=True)), language)

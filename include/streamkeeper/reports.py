@@ -10,12 +10,13 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from streamkeeper.hours import Revision
+from streamkeeper.spec.anomalies import VERDICT_NUMBERS, Anomaly
 from streamkeeper.spec.expressions import Expression
 from streamkeeper.spec.models import Alert, Kpi, Spec
 from streamkeeper.texts import MEASURES, Language, LanguageName
 
 Cell = bool | int | float | str | None
-WORST_SHOWN = 5
+WORST_SHOWN, ANOMALIES_SHOWN = 5, 20
 COUNT_COLUMN = "_count"
 """In the rows of an alert's zone: how many readings of the hour broke the condition."""
 # Of these a value is no reading of the field, so it has not the field's unit.
@@ -33,6 +34,23 @@ class KpiTable(Part):
 
     name: str
     kind: Literal["single", "by_key", "top"]
+    columns: tuple[str, ...]
+    units: dict[str, str] = {}
+    rows: tuple[tuple[Cell, ...], ...] = ()
+
+
+class AnomalyTable(Part):
+    """The anomalous ones of a KPI's rows, farthest from their history first.
+
+    of: the KPI's column; judged: how many rows there are; found: how many of them are anomalous;
+    unknown: of how many nothing can be told.
+    """
+
+    name: str
+    of: str
+    judged: int
+    found: int
+    unknown: int
     columns: tuple[str, ...]
     units: dict[str, str] = {}
     rows: tuple[tuple[Cell, ...], ...] = ()
@@ -73,6 +91,7 @@ class HourReport(Part):
     quarantined: int
     quarantined_by_rule: dict[str, int] = {}
     tables: tuple[KpiTable, ...] = ()
+    anomalies: tuple[AnomalyTable, ...] = ()
     broken: tuple[Broken, ...] = ()
 
 
@@ -84,8 +103,8 @@ def hour_report(
 ) -> HourReport:
     """Put the report of a revision together.
 
-    Parameters: kpis, the rows of each KPI by its name, in their order; broken, the conditions that
-    readings have broken; those of KPI values are found here.
+    Parameters: kpis, the rows of each KPI, and of each of the anomalies, by its name, in their
+    order; broken, the conditions that readings have broken; those of KPI values are found here.
     """
     counts = revision.counts
     of_kpis = (broken_by_kpi(spec, a, kpis) for a in spec.alerts if a.kpi is not None)
@@ -105,6 +124,7 @@ def hour_report(
         quarantined=counts["quarantined"],
         quarantined_by_rule=counts["quarantined_by_rule"],
         tables=tuple(_kpi_table(spec, kpi, kpis.get(kpi.name, ())) for kpi in spec.kpis),
+        anomalies=tuple(_anomaly_table(spec, a, kpis.get(a.name, ())) for a in spec.anomalies),
         broken=worst_first(spec, found),
     )
 
@@ -187,8 +207,7 @@ def condition_text(spec: Spec, alert: Alert, language: Language) -> str:
     if alert.field is not None:
         unit = spec.units().get(alert.field)
     else:
-        kpi, _, column = str(alert.kpi).partition(".")
-        unit = measure_unit(spec, _kpi(spec, kpi).measures[column])
+        unit = _column_unit(spec, *str(alert.kpi).split("."))
     limit = f"{language.short(_limit(alert))}{' ' + unit if unit else ''}"
     side = "above" if alert.above is not None else "below"
     condition = language.text(side, what=alert.field or alert.kpi, limit=limit)
@@ -223,8 +242,13 @@ def measure_text(spec: Spec, measure: Expression, language: Language) -> str:
     return text + (f" ({unit})" if unit else "")
 
 
-def _kpi(spec: Spec, name: str) -> Kpi:
-    return next(kpi for kpi in spec.kpis if kpi.name == name)
+def _column_unit(spec: Spec, name: str, column: str) -> str | None:
+    """Return the unit of a column of a KPI or of anomalies."""
+    anomaly = spec.anomaly(name)
+    if anomaly is None:
+        return measure_unit(spec, spec.kpi(name).measures[column])
+    judged = spec.kpi(anomaly.kpi).measures[anomaly.column]
+    return measure_unit(spec, judged) if column in ("value", "median", "mad") else None
 
 
 def _kpi_table(spec: Spec, kpi: Kpi, rows: Sequence[Mapping[str, Any]]) -> KpiTable:
@@ -242,6 +266,27 @@ def _kpi_table(spec: Spec, kpi: Kpi, rows: Sequence[Mapping[str, Any]]) -> KpiTa
         columns=columns,
         units={name: unit for name, unit in units.items() if unit},
         rows=tuple(tuple(_cell(row.get(name), language) for name in columns) for row in rows),
+    )
+
+
+def _anomaly_table(spec: Spec, anomaly: Anomaly, rows: Sequence[Mapping[str, Any]]) -> AnomalyTable:
+    found = [row for row in rows if row["anomalous"]]
+    found.sort(key=lambda row: -abs(row["score"] or 0.0))
+    kpi, language = spec.kpi(anomaly.kpi), language_of(spec)
+    columns = (*kpi.by, *VERDICT_NUMBERS)
+    units = {name: spec.units().get(name) for name in kpi.by}
+    units |= {name: _column_unit(spec, anomaly.name, name) for name in VERDICT_NUMBERS}
+    return AnomalyTable(
+        name=anomaly.name,
+        of=anomaly.of,
+        judged=len(rows),
+        found=len(found),
+        unknown=sum(row["anomalous"] is None for row in rows),
+        columns=columns,
+        units={name: unit for name, unit in units.items() if unit},
+        rows=tuple(
+            tuple(_cell(row[name], language) for name in columns) for row in found[:ANOMALIES_SHOWN]
+        ),
     )
 
 

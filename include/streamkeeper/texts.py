@@ -21,6 +21,24 @@ CATALOGUE: dict[str, dict[LanguageName, str]] = {
     "readings.many": {"en": "{count} readings", "fr": "{count} mesures"},
     "kpi_rows.one": {"en": "{count} KPI row", "fr": "{count} ligne d'indicateurs"},
     "kpi_rows.many": {"en": "{count} KPI rows", "fr": "{count} lignes d'indicateurs"},
+    "anomalies.one": {"en": "{count} anomaly", "fr": "{count} anomalie"},
+    "anomalies.many": {"en": "{count} anomalies", "fr": "{count} anomalies"},
+    "anomalies.of": {
+        "en": "{count} in {rows} of {of}, compared with the hours before.",
+        "fr": "{count} sur {rows} de {of}, par rapport aux heures précédentes.",
+    },
+    "anomalies.unknown.one": {
+        "en": "{count} row could not be judged.",
+        "fr": "{count} ligne n'a pas pu être jugée.",
+    },
+    "anomalies.unknown.many": {
+        "en": "{count} rows could not be judged.",
+        "fr": "{count} lignes n'ont pas pu être jugées.",
+    },
+    "anomalies.few": {
+        "en": "The {count} farthest ones:",
+        "fr": "Les {count} plus éloignées\u202f:",
+    },
     "revision": {"en": "revision {number}, {state}", "fr": "révision {number}, {state}"},
     "state.complete": {"en": "complete", "fr": "complète"},
     "state.partial": {"en": "partial", "fr": "partielle"},

@@ -127,6 +127,8 @@ def summary(spec: Spec) -> Iterator[str]:
         yield f"replay of {replay.format}: {', '.join(replay.columns) or 'messages as they stand'}"
     if spec.kpis:
         yield f"KPIs {', '.join(kpi.name for kpi in spec.kpis)}"
+    if spec.anomalies:
+        yield f"anomalies {', '.join(f'{a.name} of {a.of}' for a in spec.anomalies)}"
     if spec.alerts:
         yield f"alerts {', '.join(alert.name for alert in spec.alerts)}"
     if spec.report:

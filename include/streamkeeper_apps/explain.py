@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from streamkeeper import names
+from streamkeeper.anomalies import verdict_types
 from streamkeeper.reports import condition_text
+from streamkeeper.spec.anomalies import Anomaly
 from streamkeeper.spec.durations import format_duration
 from streamkeeper.spec.expressions import Expression
 from streamkeeper.spec.field_types import sql_type
@@ -49,6 +51,8 @@ def explain(spec: Spec) -> Iterator[str]:
         yield from _part(f"window {window.name}", _window(window, spec))
     for kpi in spec.kpis:
         yield from _part(f"KPI {kpi.name}, hourly", _kpi(kpi, spec))
+    for anomaly in spec.anomalies:
+        yield from _part(f"anomalies {anomaly.name}, hourly", _anomaly(anomaly, spec))
     yield from _part(
         "alerts", (f"{a.name}: {condition_text(spec, a, Language())}" for a in spec.alerts)
     )
@@ -164,6 +168,21 @@ def _kpi(kpi: Kpi, spec: Spec) -> Iterator[str]:
         yield f"sorted by {kpi.order_by}, {order} first"
 
 
+def _anomaly(anomaly: Anomaly, spec: Spec) -> Iterator[str]:
+    kpi = spec.kpi(anomaly.kpi)
+    yield (
+        f"a verdict on {anomaly.of} of each KPI row: {anomaly.method}, anomalous beyond "
+        f"{anomaly.above:g} to either side"
+    )
+    keys = ", ".join(anomaly.keys(kpi)) or "no key: all rows together"
+    yield (
+        f"history: the closed, complete hours of the {format_duration(anomaly.history)} before, by "
+        f"{keys}; at least {anomaly.least} of them"
+    )
+    for name, kind in verdict_types(spec, anomaly).items():
+        yield f"{name} {sql_type(kind)}{', a key' if name in kpi.by else ''}"
+
+
 def _table(spec: Spec, sink: CassandraSink) -> Iterator[str]:
     yield sink_table(spec, sink).create() + ";"
     ttl = "for ever" if sink.ttl is None else format_duration(sink.ttl)
@@ -197,6 +216,8 @@ def _lake(spec: Spec) -> Iterator[str]:
             zones += [f"{zones[0]}_csv"] if kpi.csv else []
             below = "dt=<day>/" if kind == "day" else ""
             yield from (f"{spec.lake.path}/{z}/{below}: the KPI of {_OF[kind]}" for z in zones)
+    for anomaly in spec.anomalies:
+        yield f"{names.kpi_path(spec, anomaly.name)}/dt=<day>/hour=<hour>/: anomalies"
     for alert in spec.alerts:
         if alert.where is not None:
             folder = f"{spec.lake.path}/{names.alert_zone(alert.name)}"

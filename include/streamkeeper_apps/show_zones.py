@@ -58,7 +58,7 @@ def _parts(spec: Spec, zone: str, options: argparse.Namespace) -> list[str]:
     if zone not in ("kpis", "windows"):
         return [""]
     kind, wanted = ("KPI", options.kpi) if zone == "kpis" else ("window", options.window)
-    names = [part.name for part in (spec.kpis if kind == "KPI" else spec.windows)]
+    names = list(spec.analytics()) if kind == "KPI" else [w.name for w in spec.windows]
     if not names:
         raise StreamkeeperError(f"{spec.name} declares no {kind}")
     if wanted is not None and wanted not in names:

@@ -130,7 +130,7 @@ def read_hour(
         for zone, columns in zones.items():
             if not revision.files.get(zone):
                 continue
-            found = _read_again(lake, closed_file(spec, zone, revision.hour), columns)
+            found = read_again(lake, closed_file(spec, zone, revision.hour), columns)
             seen[zone] = found[0].revision if found else None
             if found:
                 tables[zone] = found[1]
@@ -141,9 +141,10 @@ def read_hour(
         time.sleep(0.2)
 
 
-def _read_again(
-    lake: str, path: str, columns: Sequence[str] | None
+def read_again(
+    lake: str, path: str, columns: Sequence[str] | None = None
 ) -> tuple[Footer, pa.Table] | None:
+    """Return the same as `read_closed`, also while a close moves another file over this one."""
     try:
         return read_closed(lake, path, columns)
     except Exception:

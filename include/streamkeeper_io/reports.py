@@ -63,12 +63,12 @@ def build_report(settings: Settings, store: Store, spec: Spec, revision: Revisio
     Raises LakeDisagreement, LakeUnavailable, StoreUnavailable.
     """
     lake, hour = use_lake(settings), revision.hour
-    zones: dict[str, Sequence[str] | None] = {kpi_zone(kpi.name): None for kpi in spec.kpis}
+    zones: dict[str, Sequence[str] | None] = {kpi_zone(n): None for n in spec.analytics()}
     zones |= {alert_zone(alert.name): None for alert in spec.alerts if alert.where is not None}
     zones[CURATED] = _curated_columns(spec)
     told, tables = read_hour(lake, spec, lambda: store.revision(spec.name, hour) or revision, zones)
     curated = tables.get(CURATED)
-    kpis = {k.name: _rows(tables.get(kpi_zone(k.name))) for k in spec.kpis}
+    kpis = {n: _rows(tables.get(kpi_zone(n))) for n in spec.analytics()}
     broken = [] if curated is None else broken_conditions(spec, curated, tables)
     report = hour_report(spec, told, kpis, broken)
     built = render(spec, report, kpis, curated, told)

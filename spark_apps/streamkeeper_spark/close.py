@@ -29,6 +29,7 @@ from streamkeeper.spec.models import Spec
 from streamkeeper_io.batch_index import sync_index
 from streamkeeper_io.store import Store
 from streamkeeper_spark import hours as hour_rows
+from streamkeeper_spark.anomalies import HourAnomalies
 from streamkeeper_spark.closed_windows import ClosedWindows
 from streamkeeper_spark.files import LakeFiles
 from streamkeeper_spark.outcome import outcome_of
@@ -158,15 +159,18 @@ class Close:
 
     def _write(self, tasks: Sequence[Task], epoch: int) -> list[Revision]:
         quarantined = self._quarantined([task.hour for task in tasks])
-        made: dict[datetime, Revision] = {}
-        for number in sorted({task.number for task in tasks}):
+        folders = {n: self._staging.folder(epoch, n) for n in sorted({t.number for t in tasks})}
+        written: dict[datetime, dict[str, int]] = {}
+        for number, folder in folders.items():
             group = [task for task in tasks if task.number == number]
-            folder = self._staging.folder(epoch, number)
-            written = self._staging.write(group, folder, self._counted)
-            for task in group:
-                counts = _counts(task, written[task.hour], quarantined[task.hour])
-                made[task.hour] = self._revision(task, epoch, folder, written[task.hour], counts)
-        return [made[task.hour] for task in tasks]
+            written |= self._staging.write(group, folder, self._counted)
+        found = HourAnomalies(self._staging, tasks, folders, written, self._latest()).write()
+        made = []
+        for task in tasks:
+            rows = written[task.hour]
+            counts = _counts(task, rows, quarantined[task.hour]) | {"anomalies": found[task.hour]}
+            made.append(self._revision(task, epoch, folders[task.number], rows, counts))
+        return made
 
     def _quarantined(self, hours: Sequence[datetime]) -> dict[datetime, Counter[str]]:
         # A record that arrived in an hour was written after the hour's start. The broker's clock
@@ -268,6 +272,8 @@ def _summary(task: Task, revision: Revision) -> str:
         for p, holes in revision.missing.items()
     )
     told += f"; KPI rows: {kpis}" if kpis else "; no rows"
+    if any(counts["anomalies"].values()):
+        told += f"; anomalies: {', '.join(f'{k} {n}' for k, n in counts['anomalies'].items() if n)}"
     if revision.state == "partial":
         told += f"; {task.done.reason}" + (f", missing {missing}" if missing else "")
     return told

@@ -106,7 +106,7 @@ class Staging:
         written: dict[datetime, dict[str, int]] = {task.hour: {} for task in tasks}
         for zone in (CURATED, *zones_of(self.spec)):
             places = [(folder, zone, hour) for hour in self._hours(folder, zone)]
-            for hour, rows in _each(self._name_file, places):
+            for hour, rows in self.name_files(places):
                 written[hour][zone] = rows
         for zone, of in self._csv_zones.items():
             places = [(folder, of, hour) for hour in self._hours(folder, of)]
@@ -141,6 +141,14 @@ class Staging:
         prefix = f"{CLOSE_COLUMN}="
         found = self.files.names(f"{folder}/{zone}")
         return [parse_hour(n.removeprefix(prefix)) for n in found if n.startswith(prefix)]
+
+    def name_files(self, places: Iterable[tuple[str, str, datetime]]) -> list[tuple[datetime, int]]:
+        """Give each file written aside its lasting name; return its hour and rows.
+
+        Parameters: places, of each file the folder of its revision, its zone and hour.
+        Raises Fenced when another close has cleared it away.
+        """
+        return _each(self._name_file, places)
 
     def _name_file(self, place: tuple[str, str, datetime]) -> tuple[datetime, int]:
         folder = staged_hour(*place)
@@ -215,7 +223,8 @@ class Staging:
 
     def _delete(self, folder: str, hour: datetime) -> None:
         # The curated rows last: by them the hour is found.
-        for zone in (*zones_of(self.spec), *self._csv_zones, CURATED):
+        anomalies = (kpi_zone(anomaly.name) for anomaly in self.spec.anomalies)
+        for zone in (*zones_of(self.spec), *anomalies, *self._csv_zones, CURATED):
             self.files.delete(staged_hour(folder, zone, hour))
 
 

@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 from streamkeeper.errors import ExpressionError
 from streamkeeper.periods import PeriodKind
 from streamkeeper.spec import units
+from streamkeeper.spec.anomalies import Anomaly
 from streamkeeper.spec.expressions import Expression, parse_condition, parse_expression
 from streamkeeper.spec.field_types import FieldType
 from streamkeeper.spec.producers import Producer
@@ -221,6 +222,7 @@ class Spec(Model):
     windows: tuple[Window, ...] = ()
     sinks: tuple[Sink, ...] = ()
     kpis: tuple[Kpi, ...] = ()
+    anomalies: tuple[Anomaly, ...] = ()
     alerts: tuple[Alert, ...] = ()
     report: Report | None = None
     hours: Hours = Hours()
@@ -281,6 +283,21 @@ class Spec(Model):
             for sink in self.sinks
             if isinstance(sink, CassandraSink) and sink.of == "raw"
         }
+
+    def kpi(self, name: str) -> Kpi:
+        """Return the KPI of this name; KeyError if there is none."""
+        for kpi in self.kpis:
+            if kpi.name == name:
+                return kpi
+        raise KeyError(name)
+
+    def anomaly(self, name: str) -> Anomaly | None:
+        """Return the anomalies of this name, if it is one of theirs."""
+        return next((a for a in self.anomalies if a.name == name), None)
+
+    def analytics(self) -> tuple[str, ...]:
+        """Return the names of all hourly tables: the KPIs, then the anomalies."""
+        return (*(kpi.name for kpi in self.kpis), *(a.name for a in self.anomalies))
 
     def period_kinds(self) -> tuple[PeriodKind, ...]:
         """Return the kinds of periods that the KPIs declare, each once."""

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from streamkeeper.spec import raw
+from streamkeeper.spec.anomalies import VERDICT_NUMBERS, anomaly_problems
 from streamkeeper.spec.columns import Columns
 from streamkeeper.spec.document import KeyPath, Problem
 from streamkeeper.spec.field_types import is_number
@@ -21,7 +22,7 @@ _CRON = re.compile(r"^\S+( \S+){4}$")
 WINDOW_COLUMNS = ("window_start", "window_end", "day")
 
 
-MOST = {"checks": 200, "windows": 20, "sinks": 50, "kpis": 100, "alerts": 200}
+MOST = {"checks": 200, "windows": 20, "sinks": 50, "kpis": 100, "anomalies": 100, "alerts": 200}
 
 
 class References:
@@ -32,6 +33,7 @@ class References:
         self.columns = Columns(data)
         self.windows = raw.items(data.get("windows"))
         self.kpis = raw.items(data.get("kpis"))
+        self.anomalies = raw.items(data.get("anomalies"))
 
     def problems(self) -> Iterator[Problem]:
         """Yield every mistake found."""
@@ -45,6 +47,9 @@ class References:
         yield from self._windows()
         yield from sink_problems(self.data, self.columns)
         yield from self._kpis()
+        yield from anomaly_problems(self.data)
+        for i, anomaly in enumerate(self.anomalies):
+            yield from self._kpi_column(("anomalies", i, "of"), raw.mapping(anomaly).get("of"))
         yield from self._alerts()
         yield from self._report()
         yield from producer_problems(self.data, self.columns.fields)
@@ -157,8 +162,10 @@ class References:
             return tuple(self.columns.types)
         return (*map(str, raw.items(kpi.get("by"))), *raw.mapping(kpi.get("measures")))
 
-    def _kpi_column(self, path: KeyPath, text: Any) -> Iterator[Problem]:
-        """Check a text of the form `kpi.column`."""
+    def _kpi_column(
+        self, path: KeyPath, text: Any, verdicts: tuple[str, ...] = ()
+    ) -> Iterator[Problem]:
+        """Check a text of the form `kpi.column`; verdicts, what may stand there besides."""
         if not isinstance(text, str):
             return
         columns = {
@@ -167,7 +174,8 @@ class References:
             for name, measure in raw.mapping(raw.mapping(k).get("measures")).items()
         }
         numbers = tuple(name for name, measure in columns.items() if self._may_be_number(measure))
-        if text not in columns:
+        numbers += verdicts
+        if text not in columns and text not in verdicts:
             yield Problem(path, "no such KPI column; write kpi.column", text, numbers)
         elif text not in numbers:
             yield Problem(path, "this KPI column is no number", text, numbers)
@@ -179,6 +187,7 @@ class References:
     def _alerts(self) -> Iterator[Problem]:
         alerts = raw.items(self.data.get("alerts"))
         yield from raw.unique(("alerts",), alerts)
+        verdicts = tuple(f"{n}.{c}" for n in raw.names(self.anomalies) for c in VERDICT_NUMBERS)
         for i, given in enumerate(alerts):
             alert, path = raw.mapping(given), ("alerts", i)
             if ("field" in alert) == ("kpi" in alert):
@@ -196,7 +205,7 @@ class References:
             if "where" in alert and "kpi" in alert:
                 message = "is of readings; put the condition into the KPI's own `where`"
                 yield Problem((*path, "where"), message, alert["where"])
-            yield from self._kpi_column((*path, "kpi"), alert.get("kpi"))
+            yield from self._kpi_column((*path, "kpi"), alert.get("kpi"), verdicts)
 
     def _report(self) -> Iterator[Problem]:
         report = raw.mapping(self.data.get("report"))
