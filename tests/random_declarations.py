@@ -158,7 +158,12 @@ def declaration(seed: int) -> dict[str, Any]:
     data["windows"] = [
         {
             "name": f"w{i}",
-            "size": rng.choice(["1s", "30s", "1h", "1d"]),
+            **rng.choice(
+                [
+                    *({"size": size} for size in ("1s", "30s", "1h", "1d")),
+                    *({"size": "5min", "slide": slide} for slide in ("30s", "1min", "5min")),
+                ]
+            ),
             "watermark": "1min",
             "by": rng.sample(keys, rng.randint(0, len(keys))),
             "where": maker.make("boolean", 2),

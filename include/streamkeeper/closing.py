@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -119,16 +119,23 @@ def is_garbage(hour: datetime, number: int, epoch: int, latest: Revision | None)
     return latest.epoch != epoch or not latest.stores_pending
 
 
-def divides_hour(size: timedelta) -> bool:
-    """Tell whether each window of this size lies in one hour."""
-    return HOUR % size == timedelta(0)
+def lies_in_one_hour(size: timedelta, step: timedelta) -> bool:
+    """Tell whether each window lies in one hour: it divides the hour and overlaps no other window.
+
+    Parameters: size, of a window; step, from one start to the next.
+    """
+    return size == step and HOUR % size == timedelta(0)
 
 
-def window_starts(size: timedelta, hour: datetime) -> list[datetime]:
-    """Return the starts of the windows that overlap an hour; windows are aligned to 1970."""
-    first = hour - (hour - _EPOCH) % size
-    count = -((first - (hour + HOUR)) // size)
-    return [first + i * size for i in range(count)]
+def window_starts(size: timedelta, hour: datetime, step: timedelta) -> list[datetime]:
+    """Return the starts of the windows that overlap an hour; windows are aligned to 1970.
+
+    Parameters: size, of a window; step, from one start to the next.
+    """
+    # The first start after `hour - size`: that window ends after the hour's beginning.
+    first = hour - size + step - (hour - size - _EPOCH) % step
+    count = -((first - (hour + HOUR)) // step)
+    return [first + i * step for i in range(count)]
 
 
 def window_hours(size: timedelta, start: datetime) -> list[datetime]:
@@ -139,12 +146,42 @@ def window_hours(size: timedelta, start: datetime) -> list[datetime]:
 
 
 def closed_windows(
-    size: timedelta, hours: Iterable[datetime], closed: Collection[datetime]
+    size: timedelta, hours: Iterable[datetime], closed: Collection[datetime], step: timedelta
 ) -> dict[datetime, list[datetime]]:
     """Return the windows that overlap `hours` and all of whose hours are closed.
 
-    Parameters: closed, the hours that are closed and complete.
-    Returns the windows' starts with the hours that each overlaps.
+    Parameters: size, of a window; closed, the hours that are closed and complete; step, from one
+    start to the next.
+    Returns the windows' starts, in their order, with the hours that each overlaps.
     """
-    found = {start: window_hours(size, start) for h in hours for start in window_starts(size, h)}
-    return {start: over for start, over in sorted(found.items()) if all(h in closed for h in over)}
+    starts = {start for hour in hours for start in window_starts(size, hour, step)}
+    found = {start: window_hours(size, start) for start in sorted(starts)}
+    return {start: over for start, over in found.items() if all(h in closed for h in over)}
+
+
+def in_groups(
+    windows: Mapping[datetime, Sequence[datetime]], readings: Callable[[datetime], int], most: int
+) -> Iterator[list[datetime]]:
+    """Yield the starts of windows in groups whose hours hold few enough readings.
+
+    A group has one start at least, however many readings its hours hold.
+
+    Parameters: windows, the starts in their order with the hours that each overlaps; readings, of
+    an hour; most, readings in the hours of a group.
+    """
+    group: list[datetime] = []
+    hours: set[datetime] = set()
+    held = 0
+    for start, over in windows.items():
+        new = set(over) - hours
+        more = sum(map(readings, new))
+        if group and more and held + more > most:
+            yield group
+            group, hours, held = [], set(), 0
+            new = set(over)
+            more = sum(map(readings, new))
+        group.append(start)
+        hours |= new
+        held += more
+    if group:
+        yield group

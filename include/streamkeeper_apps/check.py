@@ -112,7 +112,9 @@ def summary(spec: Spec) -> Iterator[str]:
     )
     for window in spec.windows:
         by = f" by {', '.join(window.by)}" if window.by else ""
-        yield f"window {window.name}: {_seconds(window.size)}{by}: {', '.join(window.measures)}"
+        each = f" each {_seconds(window.slide)}" if window.slide else ""
+        measures = ", ".join(window.measures)
+        yield f"window {window.name}: {_seconds(window.size)}{each}{by}: {measures}"
     for sink in spec.sinks:
         where = _place(sink)
         yield f"sink {sink.kind}{where and f' {where}'} of {sink.of}"

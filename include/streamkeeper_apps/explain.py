@@ -143,8 +143,9 @@ def _where(where: Expression | None) -> Iterator[str]:
 
 
 def _window(window: Window, spec: Spec) -> Iterator[str]:
+    each = f", one each {format_duration(window.slide)}" if window.slide else ""
     yield (
-        f"{format_duration(window.size)} of event time, changed live until "
+        f"{format_duration(window.size)} of event time{each}, changed live until "
         f"{format_duration(window.watermark)} after the newest, final when the hour is closed"
     )
     yield from _where(window.where)

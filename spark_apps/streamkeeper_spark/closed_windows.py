@@ -12,7 +12,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from streamkeeper.closing import closed_windows, divides_hour
+from streamkeeper.closing import closed_windows, in_groups, lies_in_one_hour
 from streamkeeper.hours import Revision
 from streamkeeper.manifest import Manifest
 from streamkeeper.names import CURATED, HOUR, closed_file
@@ -70,7 +70,8 @@ class ClosedWindows:
             if table is None:
                 continue
             window = self.spec.window(sink.of)
-            each = self._within if divides_hour(window.size) else self._across
+            alone = lies_in_one_hour(window.size, window.step)
+            each = self._within if alone else self._across
             try:
                 for made in each(window, revisions, closed):
                     written += table.write([made.rows], made.number)
@@ -105,21 +106,23 @@ class ClosedWindows:
     def _across(
         self, window: Window, revisions: Sequence[Revision], closed: dict[datetime, Revision]
     ) -> Iterator[_Made]:
-        """Yield the rows of windows that overlap several hours, and a new number.
+        """Yield the rows of windows that may overlap several hours, and a new number.
 
         The number is drawn before the rows are read. So of two closes of neighbouring hours the
         one that writes with the higher number has seen both hours' last rows.
         """
-        wanted = closed_windows(window.size, [r.hour for r in revisions], closed)
-        if not wanted:
-            return
-        number = self.draw()
-        over = sorted({hour for hours in wanted.values() for hour in hours})
-        rows = self._rows(window, [closed[hour] for hour in over])
-        mine = rows.where(F.col("window_start").isin(list(wanted))).toArrow()
-        # What an hour has lost may be missing in each window that overlaps it.
-        replaced = over if _replaced(revisions) else []
-        yield _Made(mine, number, replaced, list(wanted))
+        mine = {r.hour: r for r in revisions}
+        wanted = closed_windows(window.size, mine, closed, window.step)
+        # Each reading is in so many windows.
+        most = _READINGS_AT_ONCE * window.step // window.size
+        for starts in in_groups(wanted, lambda hour: closed[hour].counts["valid"], most):
+            number = self.draw()
+            over = sorted({hour for start in starts for hour in wanted[start]})
+            rows = self._rows(window, [closed[hour] for hour in over])
+            # What an hour has lost may be missing in each window that overlaps it.
+            lost = _replaced(mine[hour] for hour in over if hour in mine)
+            replaced = over if lost else []
+            yield _Made(_of_starts(rows, starts).toArrow(), number, replaced, starts)
 
     def _gone(self, window: Window, made: _Made) -> pa.Table:
         """Return the windows of all that ever landed in hours which now have no reading left.
@@ -131,7 +134,7 @@ class ClosedWindows:
         landed = valid_rows(read_landed(self.spark, self.files, self.spec, paths))
         ever = window_rows(landed.where(F.col(HOUR).isin(list(made.replaced))), window)
         if made.starts is not None:
-            ever = ever.where(F.col("window_start").isin(made.starts))
+            ever = _of_starts(ever, made.starts)
         keys = [*window.by, "window_start"]
         rows = ever.toArrow()
         there = set(zip(*(made.rows[key].to_pylist() for key in keys), strict=True))
@@ -141,6 +144,14 @@ class ClosedWindows:
     def _rows(self, window: Window, revisions: Iterable[Revision]) -> DataFrame:
         paths = [closed_file(self.spec, CURATED, r.hour) for r in revisions if CURATED in r.files]
         return window_rows(read_curated(self.spark, self.files, self.spec, paths), window)
+
+
+def _of_starts(rows: DataFrame, starts: Sequence[datetime]) -> DataFrame:
+    """Return the window rows with these starts."""
+    # A list of thousands would take Spark longer to plan than all rows to compute.
+    listed = rows.sparkSession.createDataFrame([(s,) for s in starts], "window_start timestamp")
+    kept = rows.join(F.broadcast(listed), "window_start", "left_semi")
+    return kept.select(*[F.col(f"`{name}`") for name in rows.columns])
 
 
 def _replaced(revisions: Iterable[Revision]) -> list[datetime]:

@@ -28,7 +28,7 @@ def window_rows(valid: DataFrame, window: Window) -> DataFrame:
     # The watermark follows all readings, those that the condition leaves out too.
     timed = valid.withWatermark(EVENT_TIME, interval(window.watermark))
     counted = timed if window.where is None else timed.where(window.where.sql)
-    bounds = F.window(EVENT_TIME, interval(window.size))
+    bounds = F.window(EVENT_TIME, interval(window.size), interval(window.step))
     rows = counted.groupBy(bounds, *keys).agg(*measures)
     return rows.select(
         *[F.col(f"_by_{name}").alias(name) for name in window.by],

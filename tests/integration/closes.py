@@ -214,16 +214,20 @@ def make_stream(
     windows: bool = False,
     sizes: Sequence[str] = (),
 ) -> Stream:
-    """Return a stream of its own; `sizes` adds windows of these sizes with tables of their own."""
+    """Return a stream of its own; `sizes` adds windows of these sizes with tables of their own.
+
+    A size is one such as 45min, or with a slide 10min/5min.
+    """
     spec = temperature(settings, windows=windows).dump()
     # A console of raw rows would only print.
     spec["sinks"] = [sink for sink in spec["sinks"] if sink["kind"] == "cassandra"]
-    for place, size in enumerate(sizes):
+    for place, given in enumerate(sizes):
         name = f"wide_{place}"
+        size, _, slide = given.partition("/")
         spec["windows"].append(
             {
                 "name": name,
-                "size": size,
+                **{"size": size, "slide": slide or size},
                 "watermark": "1min",
                 "by": ["city"],
                 "measures": {"num_readings": "count(*)"},

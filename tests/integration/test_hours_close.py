@@ -315,7 +315,7 @@ def test_an_hour_without_rows_is_closed_without_files(new_stream: Callable[..., 
 
 
 def test_a_window_over_two_hours_waits_for_both(new_stream: Callable[..., Stream]) -> None:
-    stream = new_stream(windows=True, sizes=["45min"])
+    stream = new_stream(windows=True, sizes=["45min", "20min/5min"])
     readings = make_readings(300, seed=10)
     stream.send(readings)
     stream.land()
@@ -324,12 +324,20 @@ def test_a_window_over_two_hours_waits_for_both(new_stream: Callable[..., Stream
     for number in range(1, len(hours) + 1):
         stream.close(*hours[:number])
         closed = set(hours[:number])
-        for (_, start), timestamp in stream.write_times("wide_0").items():
-            by_close = all(h in closed for h in window_hours(timedelta(minutes=45), start))
-            assert (timestamp > 0) == by_close, start
+        for name, minutes in (("wide_0", 45), ("wide_1", 20)):
+            for (_, start), timestamp in stream.write_times(name).items():
+                by_close = all(h in closed for h in window_hours(timedelta(minutes=minutes), start))
+                assert (timestamp > 0) == by_close, (name, start)
     expected = computed(
         readings,
         "select city, time_bucket(interval '45 minutes', timestamp) as start, count(*) "
         "from readings group by all",
     )
     assert stream.windows("wide_0") == {row[:2]: row[2:] for row in expected}
+    # Each reading is in the four windows of 20 min that begin up to 20 min before it.
+    expected = computed(
+        readings,
+        "select city, time_bucket(interval '5 minutes', timestamp) - back * interval '5 minutes' "
+        "as start, count(*) from readings, range(4) as r(back) group by all",
+    )
+    assert stream.windows("wide_1") == {row[:2]: row[2:] for row in expected}

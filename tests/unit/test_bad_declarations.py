@@ -108,6 +108,14 @@ def changed(**changes: object) -> dict[str, Any]:
         # Windows, KPIs, alerts
         ({"windows__0__where": "n > 1"}, "windows[0].where: 'n > 1' no such field is declared: n"),
         ({"windows__0__where": "count(*) > 1"}, "count is an aggregate of many readings"),
+        ({"windows__0__slide": "7s"},
+         "windows[0].slide: '7s' the size, 30s, must be a whole number of slides"),
+        ({"windows__0__slide": "1min"}, "the size, 30s, must be a whole number of slides"),
+        ({"windows__0__slide": "100ms"},
+         "windows[0].slide: '100ms' a reading may lie in at most 200 windows, not 300"),
+        ({"windows__0__slide": "0s"}, "windows[0].slide: '0s' must be longer than nothing"),
+        ({"windows__0__slide": 10}, "windows[0].slide: 10 is wrong: a duration is"),
+        ({"windows__0__size": "0s"}, "windows[0].size: '0s' must be longer than nothing"),
         ({"windows__0__by": ["class", "day"]},
          "windows[0].by[1]: 'day' is a column that every window has"),
         ({"windows__0__by": ["sensor", "sensor"]}, "'sensor' this key stands twice"),
@@ -120,7 +128,7 @@ def changed(**changes: object) -> dict[str, Any]:
         ({"kpis__0__measures__level": "count(*)"}, "has the name of a key in `by`"),
         ({"kpis__1__order_by": "temprature"}, "did you mean 'temperature'?"),
         ({"alerts__0__field": "class"}, "'class' an alert needs a number; valid: order, level, "
-         "temperature, pressure, price, feels"),
+         "temperature, pressure, price, latitude, "),
         ({"alerts__0__where": "hot"}, "alerts[0].where: 'hot' no such field is declared: hot"),
         ({"alerts__1__kpi": "by_class.m"}, "no such KPI column; write kpi.column; valid: "
          "by_class.n, by_class.sensors"),
@@ -167,8 +175,8 @@ def test_a_mistake_of_an_expression_is_told_once_with_its_line(tmp_path: Path) -
     line = next(i for i, row in enumerate(text.splitlines(), 1) if "prise" in row)
     assert mistakes(tmp_path, text) == [
         f"everything.yaml:{line}: checks[1].expect: 'prise * 2 < 150' no such field is declared: "
-        "prise; valid: sensor, order, level, temperature, pressure, price, ok, at, sent, is_hot, "
-        "feels, day, ...; did you mean 'price'?"
+        "prise; valid: sensor, order, level, temperature, pressure, price, ok, at, sent, place, "
+        "latitude, light, ...; did you mean 'price'?"
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -11,8 +12,9 @@ from hypothesis import strategies as st
 
 from streamkeeper.closing import (
     closed_windows,
-    divides_hour,
+    in_groups,
     is_garbage,
+    lies_in_one_hour,
     plan_close,
     window_hours,
     window_starts,
@@ -135,45 +137,87 @@ def test_files_aside_are_garbage_only_when_their_revision_is_taken(
     assert is_garbage(NOON, number, epoch, latest) is garbage
 
 
-SIZES = st.integers(1, 100_000).map(lambda s: timedelta(seconds=s))
+STEPS = st.integers(1, 20_000).map(lambda s: timedelta(seconds=s))
+PARTS = st.integers(1, 60)
 HOURS = st.integers(0, 600_000).map(lambda h: EPOCH + h * HOUR)
 
 
-@given(SIZES, HOURS)
-def test_windows_of_an_hour_are_those_that_overlap_it(size: timedelta, hour: datetime) -> None:
-    starts = window_starts(size, hour)
-    assert starts[0] <= hour < starts[0] + size
-    assert starts[-1] < hour + HOUR <= starts[-1] + size
-    assert all((start - EPOCH) % size == timedelta(0) for start in (starts[0], starts[-1]))
-    assert all(hour in window_hours(size, start) for start in (starts[0], starts[-1]))
-
-
-@given(SIZES, HOURS)
-def test_a_window_overlaps_the_hours_from_its_start_to_its_last_moment(
-    size: timedelta, hour: datetime
+@given(STEPS, PARTS, HOURS)
+def test_windows_of_an_hour_are_those_that_overlap_it(
+    step: timedelta, parts: int, hour: datetime
 ) -> None:
-    start = window_starts(size, hour)[0]
+    size = parts * step
+    starts = window_starts(size, hour, step)
+    assert starts[0] <= hour < starts[0] + size
+    # Neither the window before the first nor the one after the last overlaps the hour.
+    assert starts[0] - step + size <= hour
+    assert starts[-1] < hour + HOUR <= starts[-1] + step
+    assert all((start - EPOCH) % step == timedelta(0) for start in (starts[0], starts[-1]))
+    assert all(b - a == step for a, b in pairwise(starts))
+    assert all(hour in window_hours(size, start) for start in starts[:: max(1, len(starts) // 50)])
+
+
+@given(STEPS, PARTS, HOURS)
+def test_a_window_overlaps_the_hours_from_its_start_to_its_last_moment(
+    step: timedelta, parts: int, hour: datetime
+) -> None:
+    size = parts * step
+    start = window_starts(size, hour, step)[0]
     hours = window_hours(size, start)
     assert hours[0] == hour_of(start)
     assert hours[-1] == hour_of(start + size - timedelta(microseconds=1))
     assert len(hours) == (hours[-1] - hours[0]) // HOUR + 1
 
 
-@given(SIZES, HOURS)
-def test_windows_within_one_hour_are_those_whose_size_divides_it(
-    size: timedelta, hour: datetime
+@given(STEPS, st.sampled_from([1, 1, 1, 2, 5]), HOURS)
+def test_windows_within_one_hour_divide_it_and_overlap_no_other(
+    step: timedelta, parts: int, hour: datetime
 ) -> None:
-    if divides_hour(size):
-        assert all(window_hours(size, s) == [hour] for s in window_starts(size, hour)[::50])
+    size = parts * step
+    starts = window_starts(size, hour, step)
+    within = all(window_hours(size, start) == [hour] for start in (starts[0], starts[-1]))
+    assert lies_in_one_hour(size, step) <= within
+    if parts > 1 and step < HOUR:
+        assert not lies_in_one_hour(size, step)
 
 
 def test_a_window_over_two_hours_waits_for_both() -> None:
     size = timedelta(minutes=45)
-    alone = closed_windows(size, [NOON], {NOON})
-    both = closed_windows(size, [NOON], {NOON, NOON + HOUR})
+    alone = closed_windows(size, [NOON], {NOON}, size)
+    both = closed_windows(size, [NOON], {NOON, NOON + HOUR}, size)
     assert all(hours == [NOON] for hours in alone.values())
     assert set(both) - set(alone) == {max(both)}
     assert both[max(both)] == [NOON, NOON + HOUR]
+
+
+def test_sliding_windows_wait_for_the_hours_on_both_sides() -> None:
+    size, step = timedelta(minutes=5), timedelta(minutes=1)
+    alone = closed_windows(size, [NOON], {NOON}, step)
+    assert list(alone) == [NOON + n * step for n in range(56)]
+    later = closed_windows(size, [NOON + HOUR], {NOON, NOON + HOUR}, step)
+    assert min(later) == NOON + HOUR - 4 * step
+    assert [hours for start, hours in later.items() if start < NOON + HOUR] == 4 * [
+        [NOON, NOON + HOUR]
+    ]
+    assert len(later) == 60
+
+
+@given(
+    st.dictionaries(st.integers(0, 12), st.integers(0, 50), min_size=1),
+    st.sampled_from([(1, 1), (5, 1), (90, 30), (180, 60)]),
+    st.integers(1, 120),
+)
+def test_groups_of_windows_hold_each_once_and_few_readings(
+    readings: dict[int, int], minutes: tuple[int, int], most: int
+) -> None:
+    size, step = (timedelta(minutes=m) for m in minutes)
+    by_hour = {NOON + n * HOUR: count for n, count in readings.items()}
+    wanted = closed_windows(size, by_hour, by_hour, step)
+    groups = list(in_groups(wanted, by_hour.__getitem__, most))
+    assert [start for group in groups for start in group] == list(wanted)
+    for group in groups:
+        hours = {hour for start in group for hour in wanted[start] if by_hour[hour]}
+        assert sum(map(by_hour.__getitem__, hours)) <= most or hours <= set(wanted[group[0]])
 
 
 class _Folder:

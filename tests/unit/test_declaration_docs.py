@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel
 
 from streamkeeper.spec.models import Spec
-from streamkeeper.spec.producers import Generator
+from streamkeeper.spec.producers import Generator, Instead
 from streamkeeper_apps.cli import main
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -42,7 +42,7 @@ def keys(model: type[BaseModel], path: str = "") -> Iterator[str]:
         if not inner:
             yield here
         for step, found in inner:
-            if found is Generator:
+            if found in (Generator, Instead):
                 yield here + step
             yield from keys(found, here + step)
 

@@ -45,6 +45,17 @@ def replay(form: str, **more: Any) -> dict[str, Any]:
     return {"replay": {"format": form} | more}
 
 
+SITE = {"name": "Fès", "latitude": 34.03, "longitude": -5.0}
+EPISODE: dict[str, Any] = {
+    **{"name": "off", "every": "1h", "lasts": ["1min", "5min"]},
+    "fields": {"t": {"missing": True}},
+}
+
+
+def episode(**changed: Any) -> dict[str, Any]:
+    return simulator(episodes=[EPISODE | changed])
+
+
 TIMED = {"share": 0.1, "by": "1s"}
 AT = {"at": {"event_time": True}}
 HOST = {"columns": {"id": "host"}}
@@ -113,7 +124,60 @@ HOST = {"columns": {"id": "host"}}
         ),
         (
             simulator(AT | {"id": {"choice": ["a"], "ipv4": ["10.0.0.0/8"]}}),
-            "made in exactly one way; valid: entity, assigned, choice, uniform, lognormal, ipv4, ",
+            "made in exactly one way; valid: entity, assigned, site, choice, uniform, lognormal, ",
+        ),
+        (
+            simulator(AT | {"id": {"site": "name"}}),
+            "producer.simulator.fields.id.site: 'name' needs `sites` in the simulator",
+        ),
+        (
+            simulator(AT | {"t": {"site": "name"}}, sites=[SITE]),
+            "producer.simulator.fields.t.site: 'name' makes a text; the field's type is double",
+        ),
+        (
+            simulator(AT | {"id": {"site": "latitude"}}, sites=[SITE]),
+            "fields.id.site: 'latitude' needs a double or float; the field's type is string",
+        ),
+        (
+            simulator(sites=[SITE | {"latitude": 91}]),
+            "producer.simulator.sites[0].latitude: 91 is wrong: input should be less than or equal",
+        ),
+        (
+            simulator(AT | {"t": {"cycle": {"mean": 1, "amplitude": 1, "period": "0s"}}}),
+            "producer.simulator.fields.t.cycle.period: '0s' must be longer than nothing",
+        ),
+        (
+            simulator(AT | {"t": {"drain": {"lasts": "0s"}}}),
+            "producer.simulator.fields.t.drain.lasts: '0s' must be longer than nothing",
+        ),
+        (
+            simulator(AT | {"id": {"drain": {"lasts": "1h"}}}),
+            "producer.simulator.fields.id.drain: {'lasts': '1h'} draws a number; the field's type",
+        ),
+        (episode(lasts=["10min", "1min"]), "episodes[0].lasts: ['10min', '1min'] the shorter of"),
+        (episode(lasts=["1min", "2h"]), "lasts: ['1min', '2h'] is longer than `every`, in which"),
+        (episode(lasts=["0s", "1min"]), "lasts: ['0s', '1min'] must be longer than nothing"),
+        (episode(every="0s"), "episodes[0].every: '0s' must be longer than nothing"),
+        (episode(fields={}), "episodes[0].fields: {} is wrong: dictionary should have at least 1"),
+        (
+            episode(fields={"at": {"missing": True}}),
+            "producer.simulator.episodes[0].fields.at: 'at' an episode changes no event time",
+        ),
+        (
+            episode(fields={"id": {"constant": "x"}}),
+            "episodes[0].fields.id: 'id' is no field that the simulator makes; valid: t, at",
+        ),
+        (
+            episode(fields={"t": {"constant": 1, "missing": True}}),
+            "fields.t: ['constant', 'missing'] a field is made in exactly one way; valid: choice, ",
+        ),
+        (
+            episode(fields={"t": {"uniform": [2, 1]}}),
+            "episodes[0].fields.t.uniform: [2, 1] the lower limit lies above the upper one",
+        ),
+        (
+            simulator(episodes=[EPISODE, EPISODE]),
+            "producer.simulator.episodes[1].name: 'off' this name stands twice",
         ),
         (replay("csv"), "producer.replay.columns: the format csv needs `columns`"),
         (replay("apache_common"), "producer.replay.columns: the format apache_common needs"),

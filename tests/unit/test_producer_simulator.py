@@ -21,8 +21,8 @@ from streamkeeper.errors import StreamkeeperError
 from streamkeeper.launches import Launch
 from streamkeeper.spec.loader import load_spec
 from streamkeeper.spec.models import Spec
+from streamkeeper_apps.producer.columns import draw
 from streamkeeper_apps.producer.display import Display
-from streamkeeper_apps.producer.generators import draw
 from streamkeeper_apps.producer.messages import Batch, Counts
 from streamkeeper_apps.producer.pacing import Before, Simulating, begin_at, micros, stood_at
 from streamkeeper_apps.producer.simulator import Simulation

@@ -56,7 +56,8 @@ def test_a_declaration_of_every_key_loads_and_survives_a_round_trip() -> None:
     assert spec.columns() == {
         **{"sensor": "string", "order": "integer", "level": "int32", "temperature": "double"},
         **{"pressure": "float", "price": "decimal(12,2)", "ok": "boolean"},
-        **{"at": "timestamp", "sent": "timestamp"},
+        **{"at": "timestamp", "sent": "timestamp", "place": "string", "latitude": "double"},
+        **{"light": "double", "battery": "float"},
         **{"is_hot": "boolean", "feels": "double", "day": "timestamp", "class": "string"},
     }
     assert spec.units() == {"temperature": "°C", "pressure": "hPa", "feels": "°C"}

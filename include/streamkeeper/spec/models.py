@@ -142,15 +142,24 @@ class LakeSpec(Model):
 
 
 class Window(Model):
-    """Tumbling event-time windows with their measures by key."""
+    """Event-time windows with their measures by key.
+
+    One begins every `slide`, by default when the one before ends; longer ones overlap.
+    """
 
     name: Name
     size: Duration
+    slide: Duration | None = None
     watermark: Duration
     every: Duration = timedelta(seconds=30)
     by: tuple[str, ...] = ()
     where: ExpressionText | None = None
     measures: dict[Name, ExpressionText]
+
+    @property
+    def step(self) -> timedelta:
+        """From the start of one window to that of the next."""
+        return self.slide or self.size
 
 
 class Kpi(Model):

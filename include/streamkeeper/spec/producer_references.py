@@ -5,11 +5,12 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 from streamkeeper.spec.document import KeyPath, Problem
 from streamkeeper.spec.field_types import is_number
-from streamkeeper.spec.raw import texts, time_zones
+from streamkeeper.spec.raw import duration, items, texts, time_zones, unique
 
 LOG_FIELDS: dict[str, tuple[str, ...]] = {
     "apache_common": (
@@ -21,8 +22,11 @@ LOG_FIELDS["apache_combined"] = (*LOG_FIELDS["apache_common"], "referer", "agent
 _JSON = ("json_lines", "json_array")
 _ENTITY = re.compile(r"^[^{}]*\{(:0?[0-9]{1,2}d)?\}[^{}]*$")
 _GENERATORS = (
-    *("entity", "assigned", "choice", "uniform", "lognormal", "ipv4", "constant", "event_time"),
+    *("entity", "assigned", "site", "choice", "uniform", "lognormal", "ipv4", "cycle", "drain"),
+    *("constant", "event_time"),
 )
+_NO_TIME = "must be longer than nothing"
+_INSTEAD = ("choice", "uniform", "constant", "missing")
 _FAULTS = ("malformed", "out_of_range", "duplicate", "late", "out_of_order")
 
 
@@ -80,6 +84,7 @@ class _Simulator(_Part):
                 yield Problem(here, "a field is made in exactly one way", given, _GENERATORS)
             yield from self._generator(here, name, _mapping(generator))
         yield from self.made(set(generators))
+        yield from self._episodes(generators)
         yield from self._faults(generators)
 
     def _generator(self, path: KeyPath, name: str, made: dict[str, Any]) -> Iterator[Problem]:
@@ -93,10 +98,11 @@ class _Simulator(_Part):
         if crossed(made.get("uniform")):
             message = "the lower limit lies above the upper one"
             yield Problem((*path, "uniform"), message, made["uniform"])
-        for key in ("uniform", "lognormal"):
-            if key in made and name in self.fields and not is_number(self.type(name)):
-                message = f"draws a number; the field's type is {self.type(name)}"
-                yield Problem((*path, key), message, made[key])
+        yield from self._numbers(path, name, made)
+        yield from self._site((*path, "site"), name, made.get("site"))
+        for key, part in (("cycle", "period"), ("drain", "lasts")):
+            if duration(_mapping(made.get(key)).get(part)) == timedelta(0):
+                yield Problem((*path, key, part), _NO_TIME, made[key][part])
         yield from self._weights(path, made)
         yield from self._lognormal((*path, "lognormal"), _mapping(made.get("lognormal")))
         yield from self._networks((*path, "ipv4"), name, made)
@@ -108,6 +114,44 @@ class _Simulator(_Part):
             yield Problem((*path, "event_time"), message)
         if made.get("event_time") is False:
             yield Problem((*path, "event_time"), "can only be true", False)
+
+    def _numbers(self, path: KeyPath, name: str, made: dict[str, Any]) -> Iterator[Problem]:
+        for key in ("uniform", "lognormal", "cycle", "drain"):
+            if key in made and name in self.fields and not is_number(self.type(name)):
+                message = f"draws a number; the field's type is {self.type(name)}"
+                yield Problem((*path, key), message, made[key])
+
+    def _site(self, path: KeyPath, name: str, part: Any) -> Iterator[Problem]:
+        if part is None:
+            return
+        if not self.raw.get("sites"):
+            yield Problem(path, "needs `sites` in the simulator, at least one", part)
+        kind = self.type(name)
+        if part == "name" and kind not in ("string", None):
+            yield Problem(path, f"makes a text; the field's type is {kind}", part)
+        if part in ("latitude", "longitude") and kind not in ("double", "float", None):
+            yield Problem(path, f"needs a double or float; the field's type is {kind}", part)
+
+    def _episodes(self, generators: dict[str, Any]) -> Iterator[Problem]:
+        episodes = items(self.raw.get("episodes"))
+        yield from unique((*self.path, "episodes"), episodes)
+        for i, given in enumerate(episodes):
+            episode, path = _mapping(given), (*self.path, "episodes", i)
+            yield from _episode_times(path, episode)
+            for name, made in _mapping(episode.get("fields")).items():
+                here: KeyPath = (*path, "fields", name)
+                if name not in generators:
+                    message = "is no field that the simulator makes"
+                    yield Problem(here, message, name, tuple(generators))
+                if "event_time" in _mapping(generators.get(name)):
+                    yield Problem(here, "an episode changes no event time", name)
+                how = [k for k in _INSTEAD if k in _mapping(made)]
+                if len(how) != 1:
+                    yield Problem(here, "a field is made in exactly one way", how, _INSTEAD)
+                if crossed(_mapping(made).get("uniform")):
+                    message = "the lower limit lies above the upper one"
+                    yield Problem((*here, "uniform"), message, made["uniform"])
+                yield from self._numbers(here, name, _mapping(made))
 
     def _weights(self, path: KeyPath, made: dict[str, Any]) -> Iterator[Problem]:
         weights, choice = made.get("weights"), made.get("choice")
@@ -205,6 +249,24 @@ class _Replay(_Part):
             yield Problem((*path, "format"), message, pattern)
         if zone is not None and pattern is None:
             yield Problem((*path, "zone"), "needs a `format` beside it", zone)
+
+
+def _episode_times(path: KeyPath, episode: dict[str, Any]) -> Iterator[Problem]:
+    every = duration(episode.get("every"))
+    lasts = [duration(limit) for limit in items(episode.get("lasts"))]
+    if every == timedelta(0):
+        yield Problem((*path, "every"), _NO_TIME, episode["every"])
+    if len(lasts) != 2 or None in lasts:
+        return
+    least, most = (limit or timedelta(0) for limit in lasts)
+    if least > most:
+        message = "the shorter of the two comes first"
+        yield Problem((*path, "lasts"), message, episode["lasts"])
+    elif least == timedelta(0):
+        yield Problem((*path, "lasts"), _NO_TIME, episode["lasts"])
+    elif every and most > every:
+        message = "is longer than `every`, in which one whole episode lies"
+        yield Problem((*path, "lasts"), message, episode["lasts"])
 
 
 def _share(fault: Any) -> float:

@@ -7,9 +7,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from streamkeeper.spec.values import Duration, Model, Scalar
+from streamkeeper.spec.values import Duration, Model, Name, Scalar, Text
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Digits = Annotated[int, Field(ge=0, le=12)]
 
 
 class LogNormal(Model):
@@ -20,25 +22,89 @@ class LogNormal(Model):
     most: Positive | None = None
 
 
+class Cycle(Model):
+    """A number that rises and falls with event time, such as a temperature over the day.
+
+    It is highest, `mean + amplitude`, `peak` after each period's beginning (counted from 1970,
+    UTC). Each entity lies off that by up to `spread`, always alike, each message by up to `noise`.
+    """
+
+    mean: Finite
+    amplitude: Finite
+    period: Duration = timedelta(days=1)
+    peak: Duration = timedelta(0)
+    spread: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    noise: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+
+
+class Drain(Model):
+    """A level that falls evenly from `full` to `empty` and is then full again, such as a battery.
+
+    `lasts` is how long that takes on the average; entities differ from it by up to a quarter.
+    """
+
+    full: Finite = 100.0
+    empty: Finite = 0.0
+    lasts: Duration
+
+
 class Generator(Model):
     """How the simulator makes one field: exactly one of the keys is given.
 
     entity: a pattern such as `sensor_{:02d}`, numbered through the simulated entities;
-    assigned: one of these values, fixed for each entity; choice: one of these values, drawn anew,
-    as often as `weights` tell; uniform: [low, high]; lognormal: a number with a long tail; ipv4: an
-    address of these networks; constant: this value; event_time: the time of the reading.
+    assigned: one of these values, fixed for each entity; site: the name or a coordinate of the
+    entity's site; choice: one of these values, drawn anew, as often as `weights` tell; uniform:
+    [low, high]; lognormal: a number with a long tail; ipv4: an address of these networks; cycle and
+    drain: numbers that follow event time; constant: this value; event_time: the time of the
+    reading.
     """
 
     entity: str | None = None
     assigned: tuple[Scalar, ...] | None = None
+    site: Literal["name", "latitude", "longitude"] | None = None
     choice: tuple[Scalar, ...] | None = None
     weights: tuple[Positive, ...] | None = None
     uniform: tuple[float, float] | None = None
     lognormal: LogNormal | None = None
     ipv4: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    cycle: Cycle | None = None
+    drain: Drain | None = None
     constant: Scalar | None = None
     event_time: bool | None = None
-    digits: Annotated[int, Field(ge=0, le=12)] = 2
+    digits: Digits = 2
+
+
+class Site(Model):
+    """A place on the map, in degrees north and east."""
+
+    name: Text
+    latitude: Annotated[float, Field(ge=-90, le=90)]
+    longitude: Annotated[float, Field(ge=-180, le=180)]
+
+
+class Instead(Model):
+    """What a field holds during an episode: exactly one of the keys but `digits` is given.
+
+    choice and uniform: drawn for each message; constant: this value; missing: null.
+    """
+
+    choice: Annotated[tuple[Scalar, ...], Field(min_length=1)] | None = None
+    uniform: tuple[float, float] | None = None
+    constant: Scalar | None = None
+    missing: Literal[True] | None = None
+    digits: Digits = 2
+
+
+class Episode(Model):
+    """A time in which an entity's messages are other than usual, such as a failure.
+
+    Each entity has one in every `every`, at a time of its own, for a time between the two `lasts`.
+    """
+
+    name: Name
+    every: Duration
+    lasts: tuple[Duration, Duration]
+    fields: Annotated[dict[str, Instead], Field(min_length=1)]
 
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -67,14 +133,21 @@ class Faults(Model):
 
 
 class Simulator(Model):
-    """Simulated entities that each send one message every `every`, starting `hours_back` ago."""
+    """Simulated entities that each send one message every `every`, starting `hours_back` ago.
+
+    Each belongs to one of `sites`, in turn, and lies within `scatter` metres of it. Of several
+    `episodes` at a time the first in the list counts.
+    """
 
     entities: Annotated[int, Field(ge=1, le=1_000_000)]
     every: Duration = timedelta(seconds=1)
     seed: int = 0
     key: str | None = None
     hours_back: Annotated[int, Field(ge=0, le=8760)] = 0
+    sites: tuple[Site, ...] = ()
+    scatter: Annotated[float, Field(ge=0, le=100_000)] = 0.0
     fields: dict[str, Generator]
+    episodes: tuple[Episode, ...] = ()
     faults: Faults = Faults()
 
 

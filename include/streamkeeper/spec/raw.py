@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from functools import cache
 from typing import Any
 from zoneinfo import available_timezones
 
 from streamkeeper.spec.document import KeyPath, Problem
+from streamkeeper.spec.durations import parse_duration
 
 
 def mapping(value: Any) -> dict[str, Any]:
@@ -33,6 +35,14 @@ def texts(value: Any) -> list[str]:
 def names(owners: list[Any]) -> tuple[str, ...]:
     """Return the names of parts that have one."""
     return tuple(n for owner in owners if isinstance(n := mapping(owner).get("name"), str))
+
+
+def duration(value: Any) -> timedelta | None:
+    """Return a duration, anything else as None."""
+    try:
+        return parse_duration(value)
+    except ValueError:
+        return None
 
 
 @cache

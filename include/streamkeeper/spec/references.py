@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 from streamkeeper.spec import raw
 from streamkeeper.spec.anomalies import VERDICT_NUMBERS, anomaly_problems
 from streamkeeper.spec.columns import Columns
 from streamkeeper.spec.document import KeyPath, Problem
+from streamkeeper.spec.durations import format_duration
 from streamkeeper.spec.field_types import is_number
 from streamkeeper.spec.places import place_problems
 from streamkeeper.spec.producer_references import producer_problems
@@ -20,8 +22,8 @@ from streamkeeper.spec.sink_references import sink_problems
 
 _CRON = re.compile(r"^\S+( \S+){4}$")
 WINDOW_COLUMNS = ("window_start", "window_end", "day")
-
-
+# Spark writes a reading once for each window that it lies in.
+MOST_OVERLAPPING = 200
 MOST = {"checks": 200, "windows": 20, "sinks": 50, "kpis": 100, "anomalies": 100, "alerts": 200}
 
 
@@ -114,6 +116,7 @@ class References:
     def _windows(self) -> Iterator[Problem]:
         yield from raw.unique(("windows",), self.windows)
         for i, window in enumerate(self.windows):
+            yield from _window_times(("windows", i), raw.mapping(window))
             yield from self._measures(("windows", i), raw.mapping(window), True)
             for name in raw.mapping(raw.mapping(window).get("measures")):
                 if name in WINDOW_COLUMNS:
@@ -220,3 +223,18 @@ class References:
             if isinstance(schedule, str) and not _CRON.match(schedule):
                 message = f"a schedule is five cron fields, such as {example}"
                 yield Problem(("hours", key), message, schedule)
+
+
+def _window_times(path: KeyPath, window: dict[str, Any]) -> Iterator[Problem]:
+    size, slide = (raw.duration(window.get(key)) for key in ("size", "slide"))
+    for key, given in (("size", size), ("slide", slide)):
+        if given == timedelta(0):
+            yield Problem((*path, key), "must be longer than nothing", window[key])
+    if not size or not slide:
+        return
+    if size % slide:
+        told = f"the size, {format_duration(size)}, must be a whole number of slides"
+        yield Problem((*path, "slide"), told, window["slide"])
+    elif size // slide > MOST_OVERLAPPING:
+        told = f"a reading may lie in at most {MOST_OVERLAPPING} windows, not {size // slide:,}"
+        yield Problem((*path, "slide"), told, window["slide"])

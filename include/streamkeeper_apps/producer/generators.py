@@ -2,61 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from statistics import NormalDist
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamkeeper.spec.field_types import is_number
 from streamkeeper.spec.models import FieldSpec
-from streamkeeper.spec.producers import Generator, LogNormal, Simulator
+from streamkeeper.spec.producers import Generator, Instead, LogNormal, Simulator
 from streamkeeper.spec.values import Scalar
+from streamkeeper_apps.producer.columns import Block, Column, draw, fractions
+from streamkeeper_apps.producer.courses import cycle_column, drain_column, site_column
 from streamkeeper_apps.producer.faults import WHOLE
 
-Numbers = NDArray[np.uint64]
-
-# SplitMix64 (Steele, Lea, Flood 2014): a counter goes in, a number that looks random comes out, so
-# that any message can be made again without those before it.
-_STEP = np.uint64(0x9E3779B97F4A7C15)
-_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
-_MIX_2 = np.uint64(0x94D049BB133111EB)
 _P95 = NormalDist().inv_cdf(0.95)
 _QUANTILE_BITS = 16
-
-
-class Block(NamedTuple):
-    """Which messages are asked for: entities from 0, ticks, event times in µs since 1970."""
-
-    entities: NDArray[np.int64]
-    ticks: NDArray[np.int64]
-    times: NDArray[np.int64]
-
-
-Column = Callable[[Block], Sequence[str]]
-"""Makes one field of a block's messages, as JSON texts."""
-
-
-def draw(seed: int, field: str, entities: NDArray[np.int64], ticks: NDArray[np.int64]) -> Numbers:
-    """Return 64 random-looking bits for each pair of entity and tick.
-
-    Parameters: entities and ticks, arrays of one length.
-    """
-    digest = hashlib.blake2b(f"{seed}/{field}".encode(), digest_size=8).digest()
-    key = np.uint64(int.from_bytes(digest, "little"))
-    by_entity = _mix(key + entities.astype(np.uint64) * _STEP)
-    return _mix(by_entity + ticks.astype(np.uint64) * _STEP)
-
-
-def _mix(x: Numbers) -> Numbers:
-    x = (x ^ (x >> np.uint64(30))) * _MIX_1
-    x = (x ^ (x >> np.uint64(27))) * _MIX_2
-    return x ^ (x >> np.uint64(31))
 
 
 def column(name: str, generator: Generator, field: FieldSpec, simulator: Simulator) -> Column:
@@ -67,6 +32,8 @@ def column(name: str, generator: Generator, field: FieldSpec, simulator: Simulat
         return _by_entity([text if is_number(field.type) else _json(text) for text in numbered])
     if generator.assigned is not None:
         return _by_entity([_json(value) for value in generator.assigned])
+    if generator.site is not None:
+        return site_column(generator.site, simulator)
     if generator.constant is not None:
         return _by_entity([_json(generator.constant)])
     if generator.event_time is not None:
@@ -74,26 +41,45 @@ def column(name: str, generator: Generator, field: FieldSpec, simulator: Simulat
     return _drawn(name, simulator.seed, generator, integer)
 
 
+def instead(name: str, seed: int, made: Instead, field: FieldSpec) -> Column:
+    """Return what makes a field during an episode.
+
+    Parameters: name, under which it is drawn.
+    """
+    if made.missing:
+        return _by_entity([_json(None)])
+    if made.constant is not None:
+        return _by_entity([_json(made.constant)])
+    if made.choice is not None:
+        return _choice(name, seed, made.choice)
+    assert made.uniform is not None
+    return _uniform(name, seed, made.uniform, made.digits, field.type in WHOLE)
+
+
 def _drawn(name: str, seed: int, generator: Generator, integer: bool) -> Column:
     if generator.choice is not None and generator.weights is not None:
         return _weighted(name, seed, generator.choice, generator.weights)
     if generator.choice is not None:
         return _choice(name, seed, generator.choice)
+    if generator.ipv4 is not None:
+        return _addresses(name, seed, generator.ipv4)
+    return _number(name, seed, generator, integer)
+
+
+def _number(name: str, seed: int, generator: Generator, integer: bool) -> Column:
     if generator.lognormal is not None:
         digits = 0 if integer else generator.digits
         return _lognormal(name, seed, generator.lognormal, digits, integer)
-    if generator.ipv4 is not None:
-        return _addresses(name, seed, generator.ipv4)
-    return _uniform(name, seed, generator, integer)
+    if generator.cycle is not None:
+        return cycle_column(name, seed, generator.cycle, generator.digits, integer)
+    if generator.drain is not None:
+        return drain_column(name, seed, generator.drain, generator.digits, integer)
+    assert generator.uniform is not None
+    return _uniform(name, seed, generator.uniform, generator.digits, integer)
 
 
 def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
-
-
-def _fractions(bits: Numbers) -> NDArray[np.float64]:
-    """Return numbers from 0 up to, but not including, 1."""
-    return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def _by_entity(texts: list[str]) -> Column:
@@ -114,8 +100,8 @@ def _weighted(name: str, seed: int, values: Sequence[Scalar], weights: Sequence[
     edges = sums[:-1] / sums[-1]
 
     def made(block: Block) -> list[str]:
-        fractions = _fractions(draw(seed, name, block.entities, block.ticks))
-        return table[np.searchsorted(edges, fractions, side="right")].tolist()
+        drawn = fractions(draw(seed, name, block.entities, block.ticks))
+        return table[np.searchsorted(edges, drawn, side="right")].tolist()
 
     return made
 
@@ -155,21 +141,22 @@ def _addresses(name: str, seed: int, networks: Sequence[str]) -> Column:
     return made
 
 
-def _uniform(name: str, seed: int, generator: Generator, integer: bool) -> Column:
-    assert generator.uniform is not None
-    low, high = generator.uniform
+def _uniform(
+    name: str, seed: int, limits: tuple[float, float], digits: int, integer: bool
+) -> Column:
+    low, high = limits
 
-    def fractions(block: Block) -> NDArray[np.float64]:
-        return _fractions(draw(seed, name, block.entities, block.ticks))
+    def drawn(block: Block) -> NDArray[np.float64]:
+        return fractions(draw(seed, name, block.entities, block.ticks))
 
     def integers(block: Block) -> list[str]:
-        drawn = np.floor(int(low) + fractions(block) * (int(high) - int(low) + 1))
-        return list(map(repr, drawn.astype(np.int64).tolist()))
+        whole = np.floor(int(low) + drawn(block) * (int(high) - int(low) + 1))
+        return list(map(repr, whole.astype(np.int64).tolist()))
 
     def doubles(block: Block) -> list[str]:
-        drawn = np.round(low + fractions(block) * (high - low), generator.digits)
-        drawn = np.clip(drawn, low, high)  # rounding may step over a limit with more digits
-        return list(map(repr, (drawn + 0.0).tolist()))  # + 0.0: no negative zero
+        rounded = np.round(low + drawn(block) * (high - low), digits)
+        rounded = np.clip(rounded, low, high)  # rounding may step over a limit with more digits
+        return list(map(repr, (rounded + 0.0).tolist()))  # + 0.0: no negative zero
 
     return integers if integer else doubles
 

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from streamkeeper.errors import StreamkeeperError
 from streamkeeper.spec.models import FieldSpec, Spec
 from streamkeeper.spec.producers import Faults, Simulator
+from streamkeeper_apps.producer.columns import Block, Numbers, draw
+from streamkeeper_apps.producer.episodes import Episodes
 from streamkeeper_apps.producer.faults import (
     DUPLICATE,
     KINDS,
@@ -27,7 +29,7 @@ from streamkeeper_apps.producer.faults import (
     share_of,
     wrong_type,
 )
-from streamkeeper_apps.producer.generators import Block, Numbers, column, draw
+from streamkeeper_apps.producer.generators import column
 from streamkeeper_apps.producer.layout import Layout
 from streamkeeper_apps.producer.messages import HOUR_US, Batch, Message
 
@@ -57,6 +59,7 @@ class Simulation:
             name: column(name, generator, spec.fields[name], self.declared)
             for name, generator in self.declared.fields.items()
         }
+        self._episodes = Episodes(self.declared, spec.fields)
         self._layout = Layout(spec, self._columns)
         self._fields = spec.fields
         self._csv = spec.source.format == "csv"
@@ -97,8 +100,7 @@ class Simulation:
     def messages(self, first: int, count: int) -> list[Message]:
         """Return the messages numbered `first` to `first + count - 1`, without faults."""
         numbers = np.arange(first, first + count, dtype=np.int64)
-        block = self._block(numbers)
-        return self._written({name: make(block) for name, make in self._columns.items()})
+        return self._written(self._made(self._block(numbers)))
 
     def batch(self, first: int, count: int, held: HeldBack) -> Batch:
         """Return what is sent in the places `first` to `first + count - 1`, with its faults."""
@@ -115,6 +117,11 @@ class Simulation:
         times = ticks * self._every + entities * self._every // self.entities
         return Block(entities, ticks, times)
 
+    def _made(self, block: Block) -> dict[str, Sequence[str]]:
+        made = {name: make(block) for name, make in self._columns.items()}
+        self._episodes.change(block, made)
+        return made
+
     def _draw(self, purpose: str, numbers: NDArray[np.int64]) -> Numbers:
         ticks, entities = np.divmod(numbers, self.entities)
         return draw(self.declared.seed, purpose, entities, ticks)
@@ -125,7 +132,7 @@ class Simulation:
         if kinds is not None and self.plan.late_us:
             late = np.where(kinds == LATE, self.plan.late_us, 0)
             block = block._replace(times=block.times - late)
-        made = {name: make(block) for name, make in self._columns.items()}
+        made = self._made(block)
         hours: list[int | None] = (block.times // HOUR_US).tolist()
         if kinds is None:
             return Batch(self._written(made), places, hours, position)
