@@ -210,6 +210,12 @@ def analysis_file(spec: Spec, hours: Sequence[datetime], key: Mapping[str, str])
     return f"analysis/{spec.name}/{safe[:200]}.md"
 
 
+# Delta tables
+def delta_app_id(stream: str, generation: str) -> str:
+    """The transaction identifier of a generation's batches in a Delta table."""
+    return f"streamkeeper/{stream}/{generation}"
+
+
 # Queries of a driver
 LAND = "land"
 

@@ -66,13 +66,19 @@ def parse_day(text: str) -> HourRange:
     return HourRange(first, first + _DAY)
 
 
-def meant_zone(zone: str | None, kpi: str | None, window: str | None) -> str:
+def meant_zone(
+    zone: str | None, kpi: str | None, window: str | None, table: str | None = None
+) -> str:
     """Return the zone that is meant: by itself, by the name of one of its parts, or `rows`.
 
-    Parameters: zone, as it was given; kpi and window, the names that were given.
+    Parameters: zone, as it was given; kpi, window and table, the names that were given.
     Raises StreamkeeperError when they are not of one zone.
     """
-    named = {"kpis": ("--kpi", kpi), "windows": ("--window", window)}
+    named = {
+        "kpis": ("--kpi", kpi),
+        "windows": ("--window", window),
+        "delta": ("--table", table),
+    }
     given = {of: f"{option} {name}" for of, (option, name) in named.items() if name is not None}
     if len(given) > 1:
         both = " and ".join(given.values())

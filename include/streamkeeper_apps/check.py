@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from streamkeeper.settings import Settings
 from streamkeeper.spec.models import Spec
-from streamkeeper.spec.sinks import CassandraSink, PostgresSink, Sink
+from streamkeeper.spec.sinks import CassandraSink, DeltaSink, PostgresSink, Sink
 
 
 def add_check_command(commands: Any) -> None:
@@ -140,6 +140,7 @@ def summary(spec: Spec) -> Iterator[str]:
 def shared_places(specs: Mapping[str, Spec]) -> Iterator[str]:
     """Yield a text for every folder or table that two streams would both write."""
     folders = [(PurePosixPath(s.lake.path), name) for name, s in specs.items()]
+    yield from _shared_folders(specs, folders)
     for i, (folder, name) in enumerate(folders):
         for other_folder, other in folders[i + 1 :]:
             if folder.is_relative_to(other_folder) or other_folder.is_relative_to(folder):
@@ -158,8 +159,32 @@ def shared_places(specs: Mapping[str, Spec]) -> Iterator[str]:
             owners.setdefault(table, name)
 
 
+def _shared_folders(
+    specs: Mapping[str, Spec], folders: Sequence[tuple[PurePosixPath, str]]
+) -> Iterator[str]:
+    """Yield a text for every Delta table within, or around, another stream's folder or table."""
+    tables = [
+        (PurePosixPath(sink.path), name)
+        for name, spec in specs.items()
+        for sink in spec.sinks
+        if isinstance(sink, DeltaSink)
+    ]
+    for i, (table, name) in enumerate(tables):
+        for other, owner in (*folders, *tables[i + 1 :]):
+            lies = table.is_relative_to(other) or other.is_relative_to(table)
+            if owner != name and table != other and lies:
+                yield (
+                    f"{name} and {owner}: the Delta table {table} and {other} lie in one another; "
+                    "every table needs a folder of its own"
+                )
+
+
 def _tables(spec: Spec) -> Iterable[str]:
-    kinds = {"cassandra": "Cassandra table", "postgresql": "PostgreSQL table"}
+    kinds = {
+        "cassandra": "Cassandra table",
+        "postgresql": "PostgreSQL table",
+        "delta": "Delta table",
+    }
     return sorted({f"{kinds[s.kind]} {_place(s)}" for s in spec.sinks if _place(s)})
 
 
@@ -169,6 +194,8 @@ def _place(sink: Sink) -> str:
         return f"{sink.keyspace}.{sink.table}"
     if isinstance(sink, PostgresSink):
         return f"{sink.connection}/{'.'.join(sink.place)}"
+    if isinstance(sink, DeltaSink):
+        return sink.path
     return ""
 
 

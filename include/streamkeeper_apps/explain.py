@@ -13,7 +13,7 @@ from streamkeeper.spec.expressions import Expression
 from streamkeeper.spec.field_types import sql_type
 from streamkeeper.spec.models import FieldSpec, Kpi, Spec, Window
 from streamkeeper.spec.rules import rules
-from streamkeeper.spec.sinks import CassandraSink, MetricsSink, PostgresSink
+from streamkeeper.spec.sinks import CassandraSink, DeltaSink, MetricsSink, PostgresSink
 from streamkeeper.texts import Language
 from streamkeeper_io.cassandra_sinks import sink_table
 from streamkeeper_io.postgres_sinks import sink_table as postgres_table
@@ -37,6 +37,14 @@ _ADDED = {
     names.KEY: "binary: the message's key",
     names.ERRORS: "array<string>: `rule: message`; null in a valid row",
     names.VALUE: "binary: the message, of quarantined rows only",
+}
+
+_DELTA_OWN = {
+    names.TOPIC_ID: "string, a coordinate",
+    names.PARTITION: "int, a coordinate",
+    names.OFFSET: "bigint, a coordinate",
+    names.TIMESTAMP: "timestamp, the broker's",
+    names.WRITE_NUMBER: "bigint: which write a row is of",
 }
 
 
@@ -63,6 +71,8 @@ def explain(spec: Spec) -> Iterator[str]:
         elif isinstance(sink, PostgresSink):
             title = f"PostgreSQL table {'.'.join(sink.place)}, of {sink.of}"
             yield from _part(title, _postgres_table(spec, sink))
+        elif isinstance(sink, DeltaSink):
+            yield from _part(f"Delta table {sink.path}, of {sink.of}", _delta_table(spec, sink))
     yield from _part("lake", _lake(spec))
     yield from _part("DAGs", _dags(spec))
     yield from _part("the store's rows of it (SQL)", _store(spec))
@@ -199,6 +209,15 @@ def _postgres_table(spec: Spec, sink: PostgresSink) -> Iterator[str]:
     yield f"each batch: {table.create_staging()};"
     yield f"  {table.copy()};"
     yield f"  {table.upsert()};"
+
+
+def _delta_table(spec: Spec, sink: DeltaSink) -> Iterator[str]:
+    from streamkeeper_io.delta_sinks import raw_shape
+
+    types = {name: sql_type(kind) for name, kind in spec.columns().items()} | _DELTA_OWN
+    for name in raw_shape(spec, sink).columns.names:
+        yield f"{name} {types[name]}"
+    yield f"partitioned by {', '.join(sink.partition_by) or 'nothing'}; a commit a batch"
 
 
 def _lake(spec: Spec) -> Iterator[str]:

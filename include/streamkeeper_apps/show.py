@@ -9,7 +9,7 @@ from typing import Any
 from streamkeeper.showing import HourRange, parse_day, parse_hours
 from streamkeeper_apps.show_tables import FORMATS
 
-ZONES = ("rows", "raw", "curated", "kpis", "windows", "quarantine", "topic")
+ZONES = ("rows", "raw", "curated", "kpis", "windows", "delta", "quarantine", "topic")
 _MOST_ROWS = 100_000
 
 
@@ -23,19 +23,22 @@ def add_show_command(commands: Any) -> None:
         help="show what a stream holds",
         description="Shows rows, columns or counts of what a stream holds: `rows` is all valid "
         "rows, each once, of closed hours and of those that are not; `raw` what landed last, "
-        "`curated` and `kpis` the closed hours, `windows` the live windows, `quarantine` the "
-        "records that failed a check, `topic` the messages. Times are UTC.",
+        "`curated` and `kpis` the closed hours, `windows` the live windows, `delta` the Delta "
+        "tables, `quarantine` the records that failed a check, `topic` the messages. Times are "
+        "UTC.",
     )
     show.add_argument("stream", metavar="STREAM", help="a declared stream")
     show.add_argument(
         "--zone",
         type=_zone,
         metavar="|".join(ZONES),
-        help="what to look at (default: rows; with --kpi kpis, with --window windows)",
+        help="what to look at (default: rows; with --kpi kpis, with --window windows, with "
+        "--table delta)",
     )
     _add_hours(show)
     show.add_argument("--kpi", metavar="NAME", help="one KPI (default: all)")
     show.add_argument("--window", metavar="NAME", help="one window (default: all)")
+    show.add_argument("--table", metavar="PATH", help="one Delta table (default: all)")
     show.add_argument("--limit", type=_limit, default=20, metavar="N", help="rows (default: 20)")
     show.add_argument(
         "--format", choices=FORMATS, default="table", help="for people or programs (default: table)"

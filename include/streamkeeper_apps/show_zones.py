@@ -31,15 +31,13 @@ def asked(settings: Settings, spec: Spec, options: argparse.Namespace) -> list[S
     Raises StreamkeeperError for a name that the stream does not declare or that is of another zone,
     LakeUnavailable, KafkaUnavailable.
     """
-    zone = meant_zone(options.zone, options.kpi, options.window)
+    zone = meant_zone(options.zone, options.kpi, options.window, options.table)
     if zone == "topic":
-        from streamkeeper_apps import show_topic
+        return [_of_topic(settings, spec, options)]
+    if zone == "delta":
+        from streamkeeper_apps import show_delta
 
-        if options.schema:
-            return [show_topic.topic_schema(spec)]
-        if options.count:
-            return [show_topic.topic_counts(settings, spec, options.hours)]
-        return [show_topic.topic_messages(settings, spec, options.limit, options.hours)]
+        return show_delta.asked(settings, spec, options)
     parts = _parts(spec, zone, options)
     from streamkeeper_io.lake import reach_lake
     from streamkeeper_io.zones import LakeView
@@ -51,6 +49,16 @@ def asked(settings: Settings, spec: Spec, options: argparse.Namespace) -> list[S
     if options.schema:
         return [zones.schema(zone, part) for part in parts]
     return [zones.rows(zone, part) for part in parts]
+
+
+def _of_topic(settings: Settings, spec: Spec, options: argparse.Namespace) -> Shown:
+    from streamkeeper_apps import show_topic
+
+    if options.schema:
+        return show_topic.topic_schema(spec)
+    if options.count:
+        return show_topic.topic_counts(settings, spec, options.hours)
+    return show_topic.topic_messages(settings, spec, options.limit, options.hours)
 
 
 def _parts(spec: Spec, zone: str, options: argparse.Namespace) -> list[str]:
@@ -94,7 +102,7 @@ class Zones:
         lacking = self._without_files(zone, part)
         if found is None:
             return Shown(title, self._columns(zone), (), note=self._nothing() + lacking)
-        return _table(title + lacking, found)
+        return shown_table(title + lacking, found)
 
     def _without_files(self, zone: str, part: str) -> str:
         """Tell how many of the batches that were looked into lack a file."""
@@ -169,7 +177,7 @@ class Zones:
         if self.hours and len(hours) < len(self.hours.hours):
             more += f"; {len(hours)} of these {len(self.hours.hours)} hours are closed"
         shown = "; ".join(told) if len(told) < 4 else f"{told[0]}; ...; {told[-1]}"
-        return _table(f"{self._name} {what} {shown}{more}", put_together(found))
+        return shown_table(f"{self._name} {what} {shown}{more}", put_together(found))
 
     def _several(self, zone: str) -> bool:
         return zone != CURATED and self.hours is not None and len(self.hours.hours) > 1
@@ -297,7 +305,8 @@ def _with_hour(hour: datetime, rows: pa.Table) -> pa.Table:
     return rows.add_column(0, "hour", pa.array([format_hour(hour)] * rows.num_rows, pa.string()))
 
 
-def _table(title: str, rows: pa.Table) -> Shown:
+def shown_table(title: str, rows: pa.Table) -> Shown:
+    """Return Arrow's rows as a table to show."""
     from streamkeeper_io.tables import python_rows
 
     return Shown(title, rows.column_names, list(python_rows(rows)), frozenset({ERRORS, VALUE}))

@@ -40,6 +40,11 @@ def use_lake(settings: Settings) -> str:
     return lake
 
 
+def lake_options(lake: str) -> dict[str, str]:
+    """Return the options that a lake's clients in this process are given."""
+    return dict(_options.get(lake, {}))
+
+
 @lru_cache(maxsize=8)
 def arrow_filesystem(lake: str) -> pafs.FileSystem:
     """Return the lake as pyarrow's file system; paths in it are absolute, without scheme.

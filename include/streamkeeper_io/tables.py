@@ -52,13 +52,19 @@ def only(rows: pa.Table, columns: Iterable[str]) -> pa.Table:
 
 def within(column: pa.ChunkedArray, hours: HourRange) -> pa.ChunkedArray:
     """Return which instants of a column lie in hours."""
-    first, end = (_instant(at).cast(column.type) for at in hours)
+    return within_instants(column, *hours)
+
+
+def within_instants(column: pa.ChunkedArray, begin: datetime, after: datetime) -> pa.ChunkedArray:
+    """Return which instants of a column lie from `begin` up to, not including, `after`."""
+    first, end = (instant_scalar(at).cast(column.type) for at in (begin, after))
     return pc.and_(pc.greater_equal(column, first), pc.less(column, end))
 
 
 # pyarrow imports pandas, which takes half a second, as soon as it is given a value of Python's or
 # asked for an instant. So it gets bytes, and is asked for microseconds since 1970.
-def _instant(at: datetime) -> pa.Scalar:
+def instant_scalar(at: datetime) -> pa.Scalar:
+    """Return an instant as Arrow's."""
     micros = (at - _EPOCH) // _MICROSECOND
     data = pa.py_buffer(micros.to_bytes(8, sys.byteorder, signed=True))
     return pa.Array.from_buffers(_TIME, 1, [None, data])[0]

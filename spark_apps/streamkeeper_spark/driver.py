@@ -24,7 +24,13 @@ from streamkeeper.launches import EXIT_ERROR, EXIT_FENCED, Launch
 from streamkeeper.manifest import Manifest
 from streamkeeper.settings import Settings
 from streamkeeper.spec.models import Spec
-from streamkeeper.spec.sinks import CassandraSink, ConsoleSink, MetricsSink, PostgresSink
+from streamkeeper.spec.sinks import (
+    CassandraSink,
+    ConsoleSink,
+    DeltaSink,
+    MetricsSink,
+    PostgresSink,
+)
 from streamkeeper.statsd import StatsdTarget
 from streamkeeper_io import kafka
 from streamkeeper_io.statsd import StatsdSender
@@ -38,6 +44,7 @@ from streamkeeper_spark.owning import Owned, Owning
 from streamkeeper_spark.queries import Launchpad, Query
 from streamkeeper_spark.sinks.cassandra import cassandra_sink
 from streamkeeper_spark.sinks.console import console_sink
+from streamkeeper_spark.sinks.delta import DeltaRaw
 from streamkeeper_spark.sinks.follower import Follower, Sink
 from streamkeeper_spark.sinks.metrics import BatchMetrics
 from streamkeeper_spark.sinks.postgres import postgres_sink
@@ -178,6 +185,8 @@ class Driver:
                 sink = cassandra_sink(spec, declared, self.settings, lake)
             elif isinstance(declared, PostgresSink):
                 sink = postgres_sink(spec, declared, self.settings, lake)
+            elif isinstance(declared, DeltaSink):
+                sink = DeltaRaw(spec, declared, self.settings, lake)
             elif isinstance(declared, MetricsSink):
                 sender = StatsdSender(StatsdTarget.read(self.settings.statsd))
                 sink = BatchMetrics(spec, declared, self._files, self.epoch, sender)

@@ -1,7 +1,8 @@
 """Applies one batch and stops between writing and committing, for a test that kills it there.
 
 `python sink_that_stops.py SPEC MANIFEST WHERE TOLD`: files of the declaration and the manifest, the
-database's address or contact points, and the file that is made when the rows are written.
+address of the database or lake, or contact points, and the file that is made when the rows are
+written.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ from sinks import folder_of
 
 from streamkeeper.manifest import Manifest
 from streamkeeper.spec.models import Spec
-from streamkeeper.spec.sinks import CassandraSink, PostgresSink
+from streamkeeper.spec.sinks import CassandraSink, DeltaSink, PostgresSink
 from streamkeeper_io.cassandra import GroupedWriter
+from streamkeeper_io.delta import DeltaWriter
 from streamkeeper_io.postgres_tables import PostgresTable
 from streamkeeper_spark.sinks.cassandra import cassandra_sink
+from streamkeeper_spark.sinks.delta import DeltaRaw
 from streamkeeper_spark.sinks.follower import Sink
 from streamkeeper_spark.sinks.postgres import postgres_sink
 
@@ -47,11 +50,17 @@ def main() -> None:
         stop()
         return ""
 
+    def commit(*_: Any) -> None:
+        stop()
+
+    DeltaWriter._commit = commit  # type: ignore[method-assign]
     GroupedWriter.write = written  # type: ignore[method-assign]
     PostgresTable.move_mark = move_mark  # type: ignore[method-assign]
     sink: Sink
     if isinstance(declared, CassandraSink):
         sink = cassandra_sink(spec, declared, where, LAKE)
+    elif isinstance(declared, DeltaSink):
+        sink = DeltaRaw(spec, declared, where, LAKE)
     else:
         assert isinstance(declared, PostgresSink)
         sink = postgres_sink(spec, declared, where, LAKE)

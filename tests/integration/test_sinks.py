@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ import numpy as np
 import psycopg
 import pyarrow as pa
 import pytest
+from drivers import wait_for
+from fixtures import CHECKOUT
 from psycopg.rows import dict_row
 from sink_batches import AT, FIELDS, GENERATION, LAKE, Row, publish, row, typed_spec
 from sinks import (
@@ -29,17 +32,19 @@ from sinks import (
 from sqlalchemy import make_url
 
 from streamkeeper.connections.postgres import postgres_urls
-from streamkeeper.errors import PostgresUnavailable, TableDiffers
+from streamkeeper.errors import LakeUnavailable, PostgresUnavailable, TableDiffers
 from streamkeeper.manifest import Manifest
 from streamkeeper.settings import Settings
 from streamkeeper.spec.models import Spec
-from streamkeeper.spec.sinks import CassandraSink, PostgresSink
+from streamkeeper.spec.sinks import CassandraSink, DeltaSink, PostgresSink
 from streamkeeper_apps.local.postgres import SINKS_DATABASE
 from streamkeeper_apps.local.stack import LocalStack
 from streamkeeper_io import cassandra
+from streamkeeper_io.delta import DeltaMark, DeltaShape, DeltaWriter, Plan, open_delta
 from streamkeeper_io.postgres import Rank
 from streamkeeper_io.postgres_tables import literal
 from streamkeeper_spark.sinks.cassandra import CassandraRaw
+from streamkeeper_spark.sinks.delta import DeltaRaw
 from streamkeeper_spark.sinks.postgres import PostgresRaw, PostgresWindows, postgres_sink
 
 
@@ -119,6 +124,45 @@ def kept_in_cassandra(folder: Path, stack: LocalStack, settings: Settings) -> Ke
     )
 
 
+def start_again(servers: LocalStack, lake: str) -> None:
+    """Start HDFS and wait until it has found its blocks."""
+
+    def answers() -> bool:
+        try:
+            return open_delta(lake, "/suite/typed") is not None
+        except LakeUnavailable:
+            return False
+
+    servers.start("namenode")
+    wait_for(answers, "HDFS to have left its safe mode", 120)
+
+
+def kept_in_delta(folder: Path, servers: LocalStack, lake: str) -> Kept:
+    """Return a Delta sink; of several rows of a key its users look at the newest."""
+    given = {"kind": "delta", "of": "raw", "path": "/suite/typed", "partition_by": ["k", "yes"]}
+    spec = typed_spec(folder, given)
+    (sink,) = spec.sinks
+    assert isinstance(sink, DeltaSink)
+
+    def rows() -> dict[str, Row]:
+        table = open_delta(lake, "/suite/typed")
+        found = [] if table is None else pa.table(table.to_pyarrow_table()).to_pylist()
+        coordinates = [(row["_topic_id"], row["_partition"], row["_offset"]) for row in found]
+        assert len(set(coordinates)) == len(found), "a row stands there twice"
+        return by_key(sorted(found, key=lambda row: row["_offset"]))
+
+    return Kept(
+        spec,
+        DeltaRaw(spec, sink, lake, LAKE),
+        rows,
+        stop=lambda: servers.kill("namenode"),
+        start=lambda: start_again(servers, lake),
+        atomic=True,
+        keyed=False,
+        in_order=True,
+    )
+
+
 def _aware(at: datetime) -> datetime:
     """Return a time as Cassandra keeps it; its driver computes with floats, which tell µs badly."""
     near = at.replace(tzinfo=UTC) + timedelta(microseconds=500)
@@ -155,6 +199,45 @@ def test_postgres_passes_the_suite(postgres: LocalStack, address: str, tmp_path:
 
 def test_cassandra_passes_the_suite(stack: LocalStack, settings: Settings, tmp_path: Path) -> None:
     run_suite(kept_in_cassandra(tmp_path / "lake", stack, settings), tmp_path, settings.cassandra)
+
+
+@pytest.fixture(scope="module")
+def hdfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+    """An HDFS of its own, for it is stopped."""
+    root = tmp_path_factory.mktemp("hdfs")
+    servers = LocalStack(root, ("namenode", "datanode"), jars=CHECKOUT / ".local" / "jars")
+    try:
+        servers.up()
+        yield servers
+    finally:
+        servers.down()
+
+
+def test_delta_passes_the_suite(hdfs: LocalStack, tmp_path: Path) -> None:
+    lake = hdfs.settings().need("lake")
+    run_suite(kept_in_delta(tmp_path / "lake", hdfs, lake), tmp_path, lake)
+
+
+def test_two_writers_never_make_one_version_on_hdfs(hdfs: LocalStack) -> None:
+    lake, path = hdfs.settings().need("lake"), "/suite/contended"
+    shape = DeltaShape(pa.schema([("writer", pa.int64())]))
+    writers = [DeltaWriter(lake, path, shape) for _ in range(4)]
+    writers[0].table()
+
+    def write(n: int) -> list[bool]:
+        """Each has changes of its own, and one that all of them have."""
+        rows = pa.table({"writer": [n]})
+        plan = lambda _: Plan([rows])  # noqa: E731
+        return [writers[n].write(DeltaMark(app, 0), plan) for app in (f"own {n}", "shared")]
+
+    with ThreadPoolExecutor(4) as pool:
+        told = list(pool.map(write, range(4)))
+    assert [own for own, _ in told] == [True] * 4
+    assert sum(shared for _, shared in told) == 1
+    table = open_delta(lake, path)
+    assert table is not None
+    assert table.version() == 5
+    assert pa.table(table.to_pyarrow_table()).num_rows == 5
 
 
 def declared(folder: Path, table: str, **keys: Any) -> tuple[Spec, PostgresSink]:

@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel
 
 from streamkeeper.spec.models import Spec
-from streamkeeper.spec.producers import Generator, Instead
+from streamkeeper.spec.producers import Drawn, Generator, Instead
 from streamkeeper_apps.cli import main
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -42,6 +42,9 @@ def keys(model: type[BaseModel], path: str = "") -> Iterator[str]:
         if not inner:
             yield here
         for step, found in inner:
+            if found is Drawn:
+                yield here  # the keys of a case are told as those of a field
+                continue
             if found in (Generator, Instead):
                 yield here + step
             yield from keys(found, here + step)

@@ -58,6 +58,8 @@ def episode(**changed: Any) -> dict[str, Any]:
 
 TIMED = {"share": 0.1, "by": "1s"}
 AT = {"at": {"event_time": True}}
+KEPT = {"id": {"assigned": ["a", "b"]}}
+CROSSED = {"a": {"uniform": [1, 0]}, "b": {"constant": 1}}
 HOST = {"columns": {"id": "host"}}
 
 
@@ -95,6 +97,26 @@ HOST = {"columns": {"id": "host"}}
         (
             simulator(AT | {"t": {"uniform": [0, 1], "weights": [1]}}),
             "producer.simulator.fields.t.weights: [1] needs `choice` beside it",
+        ),
+        (
+            simulator(AT | {"t": {"by": "id", "cases": {"a": {"uniform": [0, 1]}}}}),
+            "producer.simulator.fields.t.by: 'id' needs a field that the entity keeps",
+        ),
+        (
+            simulator(AT | KEPT | {"t": {"by": "id", "cases": {"a": {"uniform": [0, 1]}}}}),
+            "producer.simulator.fields.t.cases: 'b' no case for the value 'b' of id; valid: a",
+        ),
+        (
+            simulator(AT | KEPT | {"t": {"by": "id", "cases": {"a": {}, "b": {"constant": 1}}}}),
+            "producer.simulator.fields.t.cases.a: [] a case is drawn in exactly one way",
+        ),
+        (
+            simulator(AT | KEPT | {"t": {"by": "id", "cases": CROSSED}}),
+            "producer.simulator.fields.t.cases.a.uniform: [1, 0] the lower limit lies above",
+        ),
+        (
+            simulator(AT | {"t": {"by": "id"}}),
+            "producer.simulator.fields.t: 'id' `by` and `cases` stand together",
         ),
         (
             simulator(AT | {"t": {"lognormal": {"median": 5, "p95": 5}}}),

@@ -167,6 +167,25 @@ def test_addresses_are_of_the_networks_all_alike() -> None:
     assert len(firsts) == 256
 
 
+def test_a_case_belongs_to_what_the_entity_keeps() -> None:
+    """Each draws as if its case were that of all entities."""
+    cases = {
+        "C": {"uniform": [18, 27], "digits": 1},
+        "ppm": {"choice": [400]},
+        "F": {"constant": 70},
+    }
+    kept = {"unit": ("string", {"assigned": ["C", "ppm", "F", "ppm"]})}
+    by = {"value": ("double", {"by": "unit", "cases": cases})}
+    made = values(Simulation(declare(kept | by, entities=9)), 1, 900)
+    plain = {"value": ("double", cases["C"])}
+    alone = values(Simulation(declare(kept | plain, entities=9)), 1, 900)
+    for n, (message, other) in enumerate(zip(made, alone, strict=True), start=1):
+        unit = ("C", "ppm", "F", "ppm")[n % 9 % 4]
+        assert message["unit"] == unit
+        assert message["value"] == {"C": other["value"], "ppm": 400, "F": 70}[unit]
+    assert len({m["value"] for m in made}) > 50
+
+
 def test_the_bytes_of_a_message_never_change() -> None:
     """A relaunch of another version, on another machine, sends what was sent before."""
     simulation = Simulation(declare(REQUESTS | {"old": ("string", {"choice": ["a", "b", "c"]})}))

@@ -115,7 +115,7 @@ def test_a_wrong_name_is_told_with_the_valid_ones(
         (("--hour", "2026-11-24T14..2026-11-24T12"), "ends before it begins"),
         (("--day", "24.11."), "write it as 2026-11-24 (UTC)"),
         (("--limit", "0"), "not a number from 1 to 100,000"),
-        (("--zone", "currated"), "valid: rows, raw, curated, kpis, windows, quarantine, topic;"),
+        (("--zone", "currated"), "valid: rows, raw, curated, kpis, windows, delta, quarantine,"),
         (("--zone", "currated"), "did you mean 'curated'?"),
     ):
         with pytest.raises(SystemExit):

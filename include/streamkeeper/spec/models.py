@@ -15,7 +15,7 @@ from streamkeeper.spec.anomalies import Anomaly
 from streamkeeper.spec.expressions import Expression, parse_condition, parse_expression
 from streamkeeper.spec.field_types import FieldType
 from streamkeeper.spec.producers import Producer
-from streamkeeper.spec.sinks import CassandraSink, PostgresSink, Sink
+from streamkeeper.spec.sinks import CassandraSink, DeltaSink, PostgresSink, Sink
 from streamkeeper.spec.values import (
     Duration,
     ExpressionText,
@@ -307,6 +307,10 @@ class Spec(Model):
     def analytics(self) -> tuple[str, ...]:
         """Return the names of all hourly tables: the KPIs, then the anomalies."""
         return (*(kpi.name for kpi in self.kpis), *(a.name for a in self.anomalies))
+
+    def delta_tables(self) -> dict[str, DeltaSink]:
+        """Return the Delta sinks by their tables' paths."""
+        return {sink.path: sink for sink in self.sinks if isinstance(sink, DeltaSink)}
 
     def period_kinds(self) -> tuple[PeriodKind, ...]:
         """Return the kinds of periods that the KPIs declare, each once."""

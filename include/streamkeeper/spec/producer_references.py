@@ -23,10 +23,11 @@ _JSON = ("json_lines", "json_array")
 _ENTITY = re.compile(r"^[^{}]*\{(:0?[0-9]{1,2}d)?\}[^{}]*$")
 _GENERATORS = (
     *("entity", "assigned", "site", "choice", "uniform", "lognormal", "ipv4", "cycle", "drain"),
-    *("constant", "event_time"),
+    *("constant", "event_time", "by"),
 )
 _NO_TIME = "must be longer than nothing"
 _INSTEAD = ("choice", "uniform", "constant", "missing")
+_OF_A_CASE = ("choice", "uniform", "lognormal", "ipv4", "cycle", "drain", "constant")
 _FAULTS = ("malformed", "out_of_range", "duplicate", "late", "out_of_order")
 
 
@@ -83,6 +84,7 @@ class _Simulator(_Part):
             if len(given) != 1:
                 yield Problem(here, "a field is made in exactly one way", given, _GENERATORS)
             yield from self._generator(here, name, _mapping(generator))
+            yield from self._cases(here, name, _mapping(generator), generators)
         yield from self.made(set(generators))
         yield from self._episodes(generators)
         yield from self._faults(generators)
@@ -152,6 +154,32 @@ class _Simulator(_Part):
                     message = "the lower limit lies above the upper one"
                     yield Problem((*here, "uniform"), message, made["uniform"])
                 yield from self._numbers(here, name, _mapping(made))
+
+    def _cases(
+        self, path: KeyPath, name: str, made: dict[str, Any], generators: dict[str, Any]
+    ) -> Iterator[Problem]:
+        by, cases = made.get("by"), _mapping(made.get("cases"))
+        if ("by" in made) != ("cases" in made):
+            yield Problem(path, "`by` and `cases` stand together", made.get("by"))
+        if not isinstance(by, str) or "cases" not in made:
+            return
+        other = _mapping(generators.get(by))
+        values = other.get("assigned", [other["constant"]] if "constant" in other else None)
+        if not isinstance(values, list):
+            kept = [n for n, g in generators.items() if {"assigned", "constant"} & set(_mapping(g))]
+            message = "needs a field that the entity keeps: `assigned` or `constant`"
+            yield Problem((*path, "by"), message, by, tuple(kept))
+            return
+        for value in dict.fromkeys(map(str, values)):
+            if value not in cases:
+                message = f"no case for the value {value!r} of {by}"
+                yield Problem((*path, "cases"), message, value, tuple(cases))
+        for case, generator in cases.items():
+            here: KeyPath = (*path, "cases", case)
+            given = [k for k in _GENERATORS if k in _mapping(generator)]
+            if len(given) != 1 or given[0] not in _OF_A_CASE:
+                yield Problem(here, "a case is drawn in exactly one way", given, _OF_A_CASE)
+            yield from self._generator(here, name, _mapping(generator))
 
     def _weights(self, path: KeyPath, made: dict[str, Any]) -> Iterator[Problem]:
         weights, choice = made.get("weights"), made.get("choice")

@@ -48,20 +48,14 @@ class Drain(Model):
     lasts: Duration
 
 
-class Generator(Model):
-    """How the simulator makes one field: exactly one of the keys is given.
+class Drawn(Model):
+    """How a value is drawn anew for each message: exactly one of the keys is given.
 
-    entity: a pattern such as `sensor_{:02d}`, numbered through the simulated entities;
-    assigned: one of these values, fixed for each entity; site: the name or a coordinate of the
-    entity's site; choice: one of these values, drawn anew, as often as `weights` tell; uniform:
-    [low, high]; lognormal: a number with a long tail; ipv4: an address of these networks; cycle and
-    drain: numbers that follow event time; constant: this value; event_time: the time of the
-    reading.
+    choice: one of these values, as often as `weights` tell; uniform: [low, high]; lognormal: a
+    number with a long tail; ipv4: an address of these networks; cycle and
+    drain: numbers that follow event time; constant: this value.
     """
 
-    entity: str | None = None
-    assigned: tuple[Scalar, ...] | None = None
-    site: Literal["name", "latitude", "longitude"] | None = None
     choice: tuple[Scalar, ...] | None = None
     weights: tuple[Positive, ...] | None = None
     uniform: tuple[float, float] | None = None
@@ -70,7 +64,6 @@ class Generator(Model):
     cycle: Cycle | None = None
     drain: Drain | None = None
     constant: Scalar | None = None
-    event_time: bool | None = None
     digits: Digits = 2
 
 
@@ -105,6 +98,23 @@ class Episode(Model):
     every: Duration
     lasts: tuple[Duration, Duration]
     fields: Annotated[dict[str, Instead], Field(min_length=1)]
+
+
+class Generator(Drawn):
+    """How the simulator makes one field: exactly one of the keys is given.
+
+    entity: a pattern such as `sensor_{:02d}`, numbered through the simulated entities;
+    assigned: one of these values, fixed for each entity; site: the name or a coordinate of the
+    entity's site; event_time: the time of the reading; by: drawn as `cases` tell for the value of
+    this other field, which the entity keeps.
+    """
+
+    entity: str | None = None
+    assigned: tuple[Scalar, ...] | None = None
+    site: Literal["name", "latitude", "longitude"] | None = None
+    event_time: bool | None = None
+    by: str | None = None
+    cases: dict[str, Drawn] | None = None
 
 
 Share = Annotated[float, Field(ge=0, le=1)]

@@ -8,6 +8,7 @@ from typing import Any
 from streamkeeper.connections.postgres import CONNECTION
 from streamkeeper.spec import raw
 from streamkeeper.spec.columns import Columns
+from streamkeeper.spec.delta_references import delta_problems
 from streamkeeper.spec.document import KeyPath, Problem
 from streamkeeper.spec.postgres_references import postgres_problems
 
@@ -31,7 +32,8 @@ def sink_problems(data: dict[str, Any], columns: Columns) -> Iterator[Problem]:
             yield Problem((*path, "of"), "no such rows to write", of, valid)
         table = _table(sink)
         if table[-1] and table in tables:
-            yield Problem((*path, "table"), "two sinks write this table", table[-1])
+            key = "path" if sink.get("kind") == "delta" else "table"
+            yield Problem((*path, key), "two sinks write this table", table[-1])
         tables.add(table)
         if sink.get("kind") == "metrics":
             for j, name in enumerate(raw.items(sink.get("counts"))):
@@ -46,7 +48,9 @@ def sink_problems(data: dict[str, Any], columns: Columns) -> Iterator[Problem]:
         if "counts" in sink and "every" in sink:
             message = "every batch is counted; leave this out, or `counts`"
             yield Problem((*path, "every"), message, sink["every"])
-        if sink.get("kind") == "cassandra" and of == RAW:
+        if sink.get("kind") == "delta":
+            yield from delta_problems(path, sink, data, columns)
+        elif sink.get("kind") == "cassandra" and of == RAW:
             yield from _raw_table(path, sink, columns)
         elif sink.get("kind") == "cassandra" and of in valid:
             window = next(w for w in windows if raw.mapping(w).get("name") == of)
@@ -59,6 +63,8 @@ def sink_problems(data: dict[str, Any], columns: Columns) -> Iterator[Problem]:
 def _table(sink: dict[str, Any]) -> tuple[str | None, ...]:
     """Return what tells the table of a sink from all others; its name comes last."""
     table = raw.text(sink.get("table"))
+    if sink.get("kind") == "delta":
+        return ("delta", raw.text(sink.get("path")))
     if sink.get("kind") != "postgresql":
         return (raw.text(sink.get("kind")), raw.text(sink.get("keyspace")), table)
     schema, _, name = (table or "").rpartition(".")

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from streamkeeper.connections.postgres import CONNECTION
-from streamkeeper.spec.values import Duration, Model, Name
+from streamkeeper.spec.values import Duration, LakePath, Model, Name
 
 Consistency = Literal[
     "ANY", "ONE", "TWO", "THREE", "QUORUM", "ALL", "LOCAL_QUORUM", "EACH_QUORUM", "LOCAL_ONE"
@@ -60,6 +60,21 @@ class PostgresSink(Model):
         return schema or "public", table
 
 
+class DeltaSink(Model):
+    """Landed rows into a Delta table in the lake, each once by its coordinates.
+
+    `partition_by`: the columns that part its files; `columns` are written, by default all, and of
+    Streamkeeper's own the coordinates and those that `metadata` names.
+    """
+
+    kind: Literal["delta"]
+    of: Literal["raw"] = "raw"
+    path: LakePath
+    partition_by: tuple[str, ...] = ()
+    columns: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    metadata: tuple[Metadata, ...] = ()
+
+
 class ConsoleSink(Model):
     """Rows into the driver's log: `of` is `raw` or the name of a window.
 
@@ -91,5 +106,6 @@ class MetricsSink(Model):
 
 
 Sink = Annotated[
-    CassandraSink | PostgresSink | ConsoleSink | MetricsSink, Field(discriminator="kind")
+    CassandraSink | PostgresSink | DeltaSink | ConsoleSink | MetricsSink,
+    Field(discriminator="kind"),
 ]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from streamkeeper.spec.field_types import is_number
 from streamkeeper.spec.models import FieldSpec
-from streamkeeper.spec.producers import Generator, Instead, LogNormal, Simulator
+from streamkeeper.spec.producers import Drawn, Generator, Instead, LogNormal, Simulator
 from streamkeeper.spec.values import Scalar
 from streamkeeper_apps.producer.columns import Block, Column, draw, fractions
 from streamkeeper_apps.producer.courses import cycle_column, drain_column, site_column
@@ -34,10 +34,10 @@ def column(name: str, generator: Generator, field: FieldSpec, simulator: Simulat
         return _by_entity([_json(value) for value in generator.assigned])
     if generator.site is not None:
         return site_column(generator.site, simulator)
-    if generator.constant is not None:
-        return _by_entity([_json(generator.constant)])
     if generator.event_time is not None:
         return _TIMES[field.format]
+    if generator.by is not None:
+        return _by_case(name, generator, simulator, integer)
     return _drawn(name, simulator.seed, generator, integer)
 
 
@@ -56,7 +56,40 @@ def instead(name: str, seed: int, made: Instead, field: FieldSpec) -> Column:
     return _uniform(name, seed, made.uniform, made.digits, field.type in WHOLE)
 
 
-def _drawn(name: str, seed: int, generator: Generator, integer: bool) -> Column:
+def _by_case(name: str, generator: Generator, simulator: Simulator, integer: bool) -> Column:
+    """Make a column of entities that each have the case of another field's value.
+
+    A reading is drawn as it would be if its case were that of all entities.
+    """
+    assert generator.by is not None
+    cases = generator.cases or {}
+    values = _kept(simulator.fields[generator.by])
+    places = {case: place for place, case in enumerate(cases)}
+    made = [_drawn(name, simulator.seed, case, integer) for case in cases.values()]
+    table = np.array([places[str(value)] for value in values])
+
+    def texts(block: Block) -> list[str]:
+        of = table[block.entities % len(table)]
+        found = np.empty(len(of), dtype=object)
+        for place, make in enumerate(made):
+            mine = of == place
+            found[mine] = make(Block(*(part[mine] for part in block)))
+        return found.tolist()
+
+    return texts
+
+
+def _kept(generator: Generator) -> Sequence[Scalar]:
+    """Return the values that the entities keep of a field, in turn."""
+    if generator.assigned is not None:
+        return generator.assigned
+    assert generator.constant is not None
+    return (generator.constant,)
+
+
+def _drawn(name: str, seed: int, generator: Drawn, integer: bool) -> Column:
+    if generator.constant is not None:
+        return _by_entity([_json(generator.constant)])
     if generator.choice is not None and generator.weights is not None:
         return _weighted(name, seed, generator.choice, generator.weights)
     if generator.choice is not None:
@@ -66,7 +99,7 @@ def _drawn(name: str, seed: int, generator: Generator, integer: bool) -> Column:
     return _number(name, seed, generator, integer)
 
 
-def _number(name: str, seed: int, generator: Generator, integer: bool) -> Column:
+def _number(name: str, seed: int, generator: Drawn, integer: bool) -> Column:
     if generator.lognormal is not None:
         digits = 0 if integer else generator.digits
         return _lognormal(name, seed, generator.lognormal, digits, integer)

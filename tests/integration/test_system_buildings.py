@@ -1,0 +1,176 @@
+"""System 3's stream: simulator and a real room, topic, driver, lake and the Delta table Silver.
+
+Every figure is computed anew in plain Python over the very messages or lines that were sent.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from closes import Stream, close_session
+from drivers import manifests
+from pyspark.sql import SparkSession
+from topics import InThread, Read, declare, read_topic
+
+from streamkeeper import names
+from streamkeeper.names import format_hour, hour_of
+from streamkeeper.settings import Settings
+from streamkeeper.spec.loader import load_spec
+from streamkeeper.spec.models import Spec
+from streamkeeper_apps.cli import main
+from streamkeeper_io import kafka
+from streamkeeper_io.delta import live_files, open_delta
+from streamkeeper_io.store import Store
+
+BUILDINGS = Path(__file__).parents[2] / "include" / "streams" / "buildings.yaml"
+SENT = 60 * 60 * 3 // 2  # an hour and a half of sixty devices
+FAULTS = {"malformed": 0.02, "duplicate": 0.01, "late": {"share": 0.02, "by": "30min"}}
+Row = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def spark(settings: Settings) -> Iterator[SparkSession]:
+    """One session for all landings."""
+    with close_session(settings) as session:
+        yield session
+
+
+@pytest.fixture
+def stream(spark: SparkSession, settings: Settings, store: Store, tmp_path: Path) -> Stream:
+    """The declared stream under names of its own, with faults."""
+    tag = secrets.token_hex(4)
+    given = load_spec(BUILDINGS).dump()
+    given["name"] = given["app"] = f"buildings_{tag}"
+    given["source"]["kafka"]["topic"] = f"sensor_data-{tag}"
+    given["lake"]["path"] = f"/sensor_data-{tag}"
+    given["sinks"][0]["path"] = f"/sensor_data_silver-{tag}"
+    given["producer"]["simulator"] |= {"hours_back": 2, "faults": FAULTS}
+    spec = Spec.model_validate(given)
+    kafka.ensure_topic(kafka.Admin(settings), spec.source.kafka)
+    declare(spec, tmp_path / "declared")
+    here = settings.model_copy(update={"streams": tmp_path / "declared"})
+    return Stream(spark, here, store, spec, tmp_path)
+
+
+def produce(stream: Stream, *arguments: Any) -> None:
+    """Run a producer to its end."""
+    kind, *others = arguments
+    producing = InThread(stream.settings, [kind, stream.spec.name, *map(str, others)])
+    try:
+        assert producing.code() == 0, producing.said
+    finally:
+        producing.end()
+
+
+def reading_of(message: Read) -> Row | None:
+    """Return a message as the row that it must be, None for what must be quarantined."""
+    try:
+        found = json.loads(message.value)
+        at = datetime.fromisoformat(found["timestamp"])
+    except (ValueError, TypeError, KeyError):
+        return None
+    coordinates = {"_partition": message.partition, "_offset": message.offset}
+    return found | {"timestamp": at} | coordinates
+
+
+def silver(stream: Stream) -> list[Row]:
+    """Return the rows of the table, in the order of the topic, without what names a write."""
+    (path,) = stream.spec.delta_tables()
+    table = open_delta(stream.settings.lake, path)
+    assert table is not None
+    rows = pa.table(table.to_pyarrow_table()).to_pylist()
+    topic_id, _ = kafka.end_offsets(kafka.Admin(stream.settings), stream.spec.source.kafka.topic)
+    assert {row.pop("_topic_id") for row in rows} == {topic_id}
+    assert {row.pop("_write_number") for row in rows} == {
+        m.write_number for m in manifests(stream.settings, stream.spec) if m.valid
+    }
+    return sorted(rows, key=lambda row: (row["_partition"], row["_offset"]))
+
+
+def messages(stream: Stream) -> list[Read]:
+    return read_topic(stream.settings, stream.spec.source.kafka.topic)
+
+
+def check_table(stream: Stream) -> list[Row]:
+    """The table holds every valid message once, value by value; return them."""
+    sent = messages(stream)
+    readings = [r for r in map(reading_of, sent) if r is not None]
+    assert silver(stream) == readings
+    found = manifests(stream.settings, stream.spec)
+    quarantined = sum(m.quarantined for m in found)
+    assert (sum(m.valid for m in found), quarantined) == (len(readings), len(sent) - len(readings))
+    return readings
+
+
+def check_layout(stream: Stream, readings: list[Row]) -> None:
+    """The files are parted by building and type, for people and in the log."""
+    (path,) = stream.spec.delta_tables()
+    table = open_delta(stream.settings.lake, path)
+    assert table is not None
+    assert table.metadata().partition_columns == ["building", "type"]
+    files = live_files(table)
+    rows: Counter[tuple[str, str]] = Counter()
+    for file in files.to_pylist():
+        building, kind = file["partition.building"], file["partition.type"]
+        assert file["path"].startswith(f"building={building}/type={kind}/part-")
+        rows[building, kind] += file["num_records"]
+    assert rows == Counter((r["building"], r["type"]) for r in readings)
+    assert len(rows) == 12
+
+
+def shown(
+    stream: Stream,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    *arguments: str,
+) -> list[Row]:
+    """Return what `streamkeeper show --zone delta` says."""
+    monkeypatch.setenv("STREAMKEEPER_STREAMS", str(stream.settings.streams))
+    monkeypatch.setenv("STREAMKEEPER_LAKE", stream.settings.lake)
+    capsys.readouterr()
+    assert main(["show", stream.spec.name, "--zone", "delta", *arguments, "--format", "json"]) == 0
+    found: list[Row] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def test_system_buildings(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    produce(stream, "simulate", "--limit", SENT)
+    stream.land()
+    readings = check_table(stream)
+    assert len(readings) < len(messages(stream))
+    check_layout(stream, readings)
+    # Restart from the checkpoint, with more messages and then without any.
+    produce(stream, "simulate", "--hours-back", 0, "--limit", 5)
+    stream.land()
+    assert len(check_table(stream)) > len(readings)
+    (path,) = stream.spec.delta_tables()
+    table = open_delta(stream.settings.lake, path)
+    assert table is not None
+    version = table.version()
+    stream.land()
+    table.update_incremental()
+    assert table.version() == version
+    readings = check_table(stream)
+    hours = Counter(format_hour(hour_of(r["timestamp"].astimezone(UTC))) for r in readings)
+    counted = shown(stream, monkeypatch, capsys, "--count")
+    assert {row["hour"]: row["rows"] for row in counted} == hours
+    hour = min(hours)
+    of_hour = shown(stream, monkeypatch, capsys, "--hour", hour, "--limit", "100000")
+    offsets = [r["_offset"] for r in readings if format_hour(hour_of(r["timestamp"])) == hour]
+    assert sorted(row["_offset"] for row in of_hour) == offsets
+    types = {row["column"]: row["type"] for row in shown(stream, monkeypatch, capsys, "--schema")}
+    fields = ("timestamp", "device_id", "building", "floor", "type", "value", "unit")
+    assert [types[name] for name in fields] == [
+        *("timestamp", "string", "string", "integer", "string", "double", "string")
+    ]
+    assert names.delta_app_id(stream.spec.name, "").startswith("streamkeeper/")
