@@ -136,9 +136,10 @@ def _by_partition(
             place = rows.column_names.index(name)
             given = pc.if_else(pc.equal(rows[name], ""), pa.scalar(None, pa.string()), rows[name])
             rows = rows.set_column(place, name, given)
-    ordered = rows.sort_by([(name, "ascending") for name in columns])
-    # Without threads groups come in the order of their first rows.
-    groups = ordered.group_by(list(columns), use_threads=False).aggregate([([], "count_all")])
+    order = [(name, "ascending") for name in columns]
+    ordered = rows.sort_by(order)
+    # Groups come in any order, so they are put into that of the rows.
+    groups = ordered.group_by(list(columns)).aggregate([([], "count_all")]).sort_by(order)
     start = 0
     for *values, count in zip(
         *(groups[name].to_pylist() for name in [*columns, "count_all"]), strict=True

@@ -372,6 +372,28 @@ def test_a_newer_protocol_is_told_and_nothing_is_written(
     assert sorted(p.name for p in (tmp_path / "table").rglob("*")) == before
 
 
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.none() | st.sampled_from(["0-1", "2-3", "x", "yy", "é", ""]),
+                  st.none() | st.integers(-1, 2)),
+        min_size=1,
+    )
+)  # fmt: skip
+def test_each_row_lies_in_the_file_of_its_partition(
+    tmp_path_factory: pytest.TempPathFactory, keys: list[tuple[str | None, int | None]]
+) -> None:
+    folder = tmp_path_factory.mktemp("parts")
+    columns = pa.schema([("a", pa.string()), ("b", pa.int32()), ("n", pa.int64())])
+    writer = DeltaWriter(LAKE, str(folder), DeltaShape(columns, ("a", "b")))
+    made = [{"a": a, "b": b, "n": n} for n, (a, b) in enumerate(keys)]
+    rows = pa.Table.from_pylist(made, columns)
+    assert writer.write(DeltaMark("t", 1), lambda _: Plan([rows]))
+    found = pa.table(DeltaTable(str(folder)).to_pyarrow_table()).sort_by("n").to_pylist()
+    # In Delta's log an empty text is null.
+    assert found == [row | {"a": row["a"] or None} for row in made]
+
+
 # One hour in one commit
 SHAPE = DeltaShape(
     pa.schema([("hour", TIME), ("room", pa.string()), ("mean", pa.float64())]), ("room",)
