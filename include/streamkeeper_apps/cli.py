@@ -34,6 +34,9 @@ _COMMANDS = {
     "stream": _Command(
         "see, start, stop and rewind streams", "stream_commands", "add_stream_commands"
     ),
+    "dashboard": _Command(
+        "show streams in the browser", "dashboard.commands", "add_dashboard_command"
+    ),
     "local": _Command("servers and Airflow on this machine", "local.commands", ""),
 }
 

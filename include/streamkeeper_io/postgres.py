@@ -16,7 +16,7 @@ import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
-from sqlalchemy import make_url
+from sqlalchemy import URL, make_url
 
 from streamkeeper.errors import PostgresUnavailable, TableDiffers
 from streamkeeper_io.lake import with_columns
@@ -76,6 +76,42 @@ class Written(NamedTuple):
     left_out: int
 
 
+def place_of(url: URL) -> str:
+    """Return host, port and database: an address without user and password."""
+    return f"{url.host}{f':{url.port}' if url.port else ''}/{url.database or ''}"
+
+
+def connect(url: URL, name: str, **options: Any) -> psycopg.Connection[Any]:
+    """Open a connection whose waits are bounded; `transaction()` begins and ends each one.
+
+    Parameters: url, of the database; name, told to the server; options, further ones of libpq.
+    """
+    address = url.translate_connect_args(username="user", database="dbname")
+    given: dict[str, Any] = {
+        "client_encoding": "UTF8",
+        "application_name": name,
+        "connect_timeout": _CONNECT_S,
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "tcp_user_timeout": _VANISHED_MS,
+    }
+    return psycopg.connect(autocommit=True, **given | options | address | dict(url.query))
+
+
+def unavailable(url: URL, connection: str, error: psycopg.Error) -> PostgresUnavailable:
+    """Return the error for a database that does not answer, with the next step."""
+    reason = str(error).strip()
+    if _REFUSED.search(reason):
+        return PostgresUnavailable(
+            f"PostgreSQL at {place_of(url)} refuses the connection {connection}: {reason}; "
+            "correct its login, password, schema or ssl options, or grant what is missing"
+        )
+    return PostgresUnavailable(
+        f"PostgreSQL at {place_of(url)} does not do what the connection {connection} asks: "
+        f"{reason}; start it or correct the connection (STREAMKEEPER_POSTGRES)"
+    )
+
+
 class TableWriter:
     """Writes one table; the connection is opened at the first use.
 
@@ -94,8 +130,7 @@ class TableWriter:
     @property
     def where(self) -> str:
         """Host, port and database: an address without user and password."""
-        url = self._url
-        return f"{url.host}{f':{url.port}' if url.port else ''}/{url.database or ''}"
+        return place_of(self._url)
 
     def close(self) -> None:
         """Close the connection; what it had not committed is undone by the server."""
@@ -159,7 +194,7 @@ class TableWriter:
     def _transaction(self) -> Iterator[psycopg.Cursor[Any]]:
         try:
             if self._open is None:
-                self._open = self._connect()
+                self._open = connect(self._url, f"streamkeeper {self.table.name}")
                 with self._open.transaction(), self._open.cursor() as cursor:
                     self._bound(cursor)
                     self._ensure(cursor)
@@ -169,22 +204,9 @@ class TableWriter:
         except BaseException as error:
             # The state of a transaction that failed is not looked at.
             self.close()
-            if isinstance(error, psycopg.Error) and _is_away(error):
-                raise self._unavailable(error) from error
+            if isinstance(error, psycopg.Error) and is_away(error):
+                raise unavailable(self._url, self._connection, error) from error
             raise
-
-    def _connect(self) -> psycopg.Connection[Any]:
-        address = self._url.translate_connect_args(username="user", database="dbname")
-        options: dict[str, Any] = {
-            "client_encoding": "UTF8",
-            "application_name": f"streamkeeper {self.table.name}",
-            "connect_timeout": _CONNECT_S,
-            "keepalives_idle": 10,
-            "keepalives_interval": 5,
-            "tcp_user_timeout": _VANISHED_MS,
-        }
-        # `transaction()` begins and ends each one.
-        return psycopg.connect(autocommit=True, **options | address | dict(self._url.query))
 
     def _bound(self, cursor: psycopg.Cursor[Any]) -> None:
         """Bound the waits of this transaction; poolers keep no settings between two of them."""
@@ -196,18 +218,6 @@ class TableWriter:
         cursor.execute(
             "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))",
             (f"streamkeeper {self.table.schema}.{name}",),
-        )
-
-    def _unavailable(self, error: psycopg.Error) -> PostgresUnavailable:
-        reason = str(error).strip()
-        if _REFUSED.search(reason):
-            return PostgresUnavailable(
-                f"PostgreSQL at {self.where} refuses the connection {self._connection}: {reason}; "
-                "correct its login, password, schema or ssl options, or grant what is missing"
-            )
-        return PostgresUnavailable(
-            f"PostgreSQL at {self.where} does not do what the connection {self._connection} asks: "
-            f"{reason}; start it or correct the connection (STREAMKEEPER_POSTGRES)"
         )
 
     # The table
@@ -356,6 +366,6 @@ def _exists(cursor: psycopg.Cursor[Any], name: str) -> bool:
     return bool(row and row[0])
 
 
-def _is_away(error: psycopg.Error) -> bool:
+def is_away(error: psycopg.Error) -> bool:
     away = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError)
     return isinstance(error, (*away, psycopg.errors.InsufficientPrivilege))

@@ -6,6 +6,7 @@ an hour's file has merged is told by its own rows, so that file and answer are o
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -39,10 +40,12 @@ class HourCount(NamedTuple):
 class RowsOnce:
     """The rows of a stream that count, each of them once.
 
-    Parameters: view, what the stream holds.
+    Parameters: view, what the stream holds; columns, only these besides the coordinates and the
+    event time, None for all.
     """
 
     view: LakeView
+    columns: tuple[str, ...] | None = None
 
     def newest(self, limit: int, hours: HourRange | None = None) -> pa.Table | None:
         """Return the last rows: of hours by their order, else as they landed; None if none.
@@ -58,7 +61,14 @@ class RowsOnce:
                 break
         if not kept:
             return None
-        return put_together([only(part, self.view.columns()) for part in kept])
+        return put_together([only(part, self._columns) for part in kept])
+
+    def by_hour(self, hours: HourRange) -> Iterator[pa.Table]:
+        """Yield the rows of each of these hours that has any, the oldest first."""
+        for _, parts in self._hours(hours, sys.maxsize, newest_first=False):
+            found = [only(part, self._columns) for part in parts]
+            if found:
+                yield put_together(found)
 
     def counts(self) -> dict[datetime, HourCount]:
         """Return what each hour holds. Rows that a rewind has read again count each time."""
@@ -90,11 +100,17 @@ class RowsOnce:
                 yield rows
 
     def _of_hours(self, limit: int, hours: HourRange) -> Iterator[pa.Table]:
+        for _, parts in self._hours(hours, limit, newest_first=True):
+            yield from parts
+
+    def _hours(
+        self, hours: HourRange, limit: int, *, newest_first: bool
+    ) -> Iterator[tuple[datetime, list[pa.Table]]]:
         landed = self.view.manifests("raw", hours)
-        closed = [h for h in self.view.closed_hours(names.CURATED) if h in hours]
+        closed = self.view.closed_hours(names.CURATED, hours)
         there = {h for m in landed for h in m.hours if h in hours}
-        for hour in sorted(there.union(closed), reverse=True):
-            yield from self._hour(hour, limit, [m for m in landed if hour in m.hours])
+        for hour in sorted(there.union(closed), reverse=newest_first):
+            yield hour, self._hour(hour, limit, [m for m in landed if hour in m.hours])
 
     def _hour(self, hour: datetime, limit: int, landed: list[Manifest]) -> list[pa.Table]:
         """Return parts of an hour from the last one on, all of one revision."""
@@ -121,7 +137,7 @@ class RowsOnce:
         hours: HourRange | None,
         gone: set[BatchName] | None = None,
     ) -> Iterator[pa.Table]:
-        columns = [*self.view.columns(), names.TOPIC_ID, *_NAMES, names.ERRORS, names.HOUR]
+        columns = [*self._columns, names.TOPIC_ID, *_NAMES, names.ERRORS, names.HOUR]
 
         def keep(rows: pa.Table) -> pa.Table:
             rows = rows.filter(pc.is_null(rows[names.ERRORS]))
@@ -134,7 +150,7 @@ class RowsOnce:
             yield rows
 
     def _curated(self, hour: datetime, limit: int | None) -> pa.Table | None:
-        columns = [*self.view.columns(), names.TOPIC_ID, *_NAMES]
+        columns = [*self._columns, names.TOPIC_ID, *_NAMES]
         path = self._file(hour)
         try:
             if limit is not None:
@@ -143,6 +159,13 @@ class RowsOnce:
             return self._that_count(found[1]) if found else None
         except FileNotFoundError:
             return None
+
+    @property
+    def _columns(self) -> list[str]:
+        if self.columns is None:
+            return self.view.columns()
+        asked = (*self.columns, *names.COORDINATES[1:], names.EVENT_TIME)
+        return list(dict.fromkeys(asked))
 
     def _file(self, hour: datetime) -> str:
         return closed_file(self.view.spec, names.CURATED, hour)

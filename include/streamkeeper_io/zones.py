@@ -252,18 +252,37 @@ class LakeView:
         return put_together(kept) if kept else None
 
     # Closed hours
-    def closed_hours(self, zone: str) -> list[datetime]:
-        """Return the hours that have a file in a zone, `curated` or a KPI's, oldest first."""
+    def closed_hours(self, zone: str, hours: HourRange | None = None) -> list[datetime]:
+        """Return the hours that have a file in a zone, `curated` or a KPI's, oldest first.
+
+        Parameters: hours, only of these.
+        """
         root = f"{self.spec.lake.path}/{zone}"
         days = [name for name in folder_names(self.lake, root) if name.startswith("dt=")]
+        if hours is not None:
+            asked = {names.hour_folder(hour).partition("/")[0] for hour in hours.hours}
+            days = [day for day in days if day in asked]
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             inside = pool.map(lambda day: folder_names(self.lake, f"{root}/{day}"), days)
-        return [
+        found = [
             parse_hour(f"{day[3:]}T{name[5:]}")
-            for day, found in zip(days, inside, strict=True)
-            for name in found
+            for day, inner in zip(days, inside, strict=True)
+            for name in inner
             if name.startswith("hour=")
         ]
+        return found if hours is None else [hour for hour in found if hour in hours]
+
+    def last_closed(self, zone: str, most: int) -> list[datetime]:
+        """Return the last hours that have a file in a zone, oldest first."""
+        root = f"{self.spec.lake.path}/{zone}"
+        days = [name for name in folder_names(self.lake, root) if name.startswith("dt=")]
+        found: list[datetime] = []
+        for day in reversed(days):
+            inside = (n for n in folder_names(self.lake, f"{root}/{day}") if n.startswith("hour="))
+            found = [*(parse_hour(f"{day[3:]}T{name[5:]}") for name in inside), *found]
+            if len(found) >= most:
+                break
+        return found[-most:]
 
     def closed(self, zone: str, hour: datetime, limit: int) -> tuple[Footer, pa.Table] | None:
         """Return the footer and the first rows of a closed hour; None if it has no file."""

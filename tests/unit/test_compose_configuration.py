@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from compose_file import ROOT, environment, properties, raw_file, services
 from streamkeeper.settings import Settings
+from streamkeeper_apps.dashboard.commands import HEALTH, PORT, add_dashboard_command
 from streamkeeper_apps.local import postgres
 from streamkeeper_apps.local.airflow import COMPONENTS, AirflowHome
 from streamkeeper_apps.local.places import Places
@@ -158,6 +160,22 @@ def test_each_address_is_that_of_a_service() -> None:
 def test_settings_by_environment_are_known_to_the_code() -> None:
     mine = {n.removeprefix("STREAMKEEPER_") for n in environment() if n.startswith("STREAMKEEPER_")}
     assert mine <= {name.upper() for name in Settings.model_fields}
+
+
+def test_the_dashboard_runs_as_on_one_machine_and_listens_to_its_port() -> None:
+    service = services()["dashboard"]
+    port = service["entrypoint"][service["entrypoint"].index("--port") + 1]
+    assert service["ports"] == [f"127.0.0.1:{PORT}:{port}"]
+    assert service["healthcheck"]["test"][-1] == f"http://localhost:{port}{HEALTH}"
+    assert service["image"] == services()["airflow-scheduler"]["image"]
+    mine = {n: v for n, v in service["environment"].items() if n.startswith("STREAMKEEPER_")}
+    assert mine.items() <= environment().items()
+    settings = Settings.from_environment(service["environment"])
+    assert all((settings.store, settings.lake, settings.postgres))
+    parser = argparse.ArgumentParser()
+    add_dashboard_command(parser.add_subparsers())
+    given = parser.parse_args(service["entrypoint"][1:])
+    assert (given.port, given.address) == (PORT, "0.0.0.0")
 
 
 # The servers' configuration

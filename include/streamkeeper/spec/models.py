@@ -12,6 +12,7 @@ from streamkeeper.errors import ExpressionError
 from streamkeeper.periods import PeriodKind
 from streamkeeper.spec import units
 from streamkeeper.spec.anomalies import Anomaly
+from streamkeeper.spec.dashboard import Dashboard
 from streamkeeper.spec.expressions import Expression, parse_condition, parse_expression
 from streamkeeper.spec.field_types import FieldType
 from streamkeeper.spec.producers import Producer
@@ -234,6 +235,7 @@ class Spec(Model):
     anomalies: tuple[Anomaly, ...] = ()
     alerts: tuple[Alert, ...] = ()
     report: Report | None = None
+    dashboard: Dashboard = Dashboard()
     hours: Hours = Hours()
 
     @model_validator(mode="after")

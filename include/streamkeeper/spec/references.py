@@ -13,6 +13,7 @@ from typing import Any
 from streamkeeper.spec import raw
 from streamkeeper.spec.anomalies import VERDICT_NUMBERS, anomaly_problems
 from streamkeeper.spec.columns import Columns
+from streamkeeper.spec.dashboard import dashboard_problems
 from streamkeeper.spec.document import KeyPath, Problem
 from streamkeeper.spec.durations import format_duration
 from streamkeeper.spec.field_types import is_number
@@ -54,6 +55,7 @@ class References:
             yield from self._kpi_column(("anomalies", i, "of"), raw.mapping(anomaly).get("of"))
         yield from self._alerts()
         yield from self._report()
+        yield from dashboard_problems(self.data, self.columns)
         yield from producer_problems(self.data, self.columns.fields)
         yield from self._schedule()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import ipaddress
 import json
 import math
@@ -25,7 +24,7 @@ import httpx
 from streamkeeper.settings import Settings
 from streamkeeper_apps.local.places import CHECKOUT, LOOPBACK, Places, write_private
 from streamkeeper_apps.local.postgres import AIRFLOW_DATABASE, SINKS_DATABASE, Postgres
-from streamkeeper_apps.local.server import Server, ServerFailed
+from streamkeeper_apps.local.server import Server, ServerFailed, digest_of_code
 
 ADMIN = "admin"
 HOST_VARIABLE = "STREAMKEEPER_AIRFLOW_HOST"
@@ -294,11 +293,7 @@ class AirflowComponent(Server):
     def fingerprint(self) -> str:
         """The code that a component keeps in memory once it has imported it."""
         checkout = self.home.places.checkout
-        digest = hashlib.sha256()
-        for folder in ("plugins", "include"):
-            for file in sorted((checkout / folder).rglob("*.py")):
-                digest.update(file.read_bytes())
-        return digest.hexdigest()
+        return digest_of_code(checkout / "plugins", checkout / "include")
 
     def prepare(self) -> None:
         self.home.folder.mkdir(exist_ok=True)

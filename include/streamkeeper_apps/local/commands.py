@@ -16,6 +16,7 @@ from streamkeeper_apps.local.progress import Steps
 from streamkeeper_apps.local.stack import (
     AIRFLOW_SERVERS,
     DATA_SERVERS,
+    PAGES,
     SPARK_SERVERS,
     LocalStack,
 )
@@ -119,7 +120,7 @@ def add_local_commands(subparsers: Any) -> None:
     common.add_argument(
         "--servers",
         type=lambda text: text.split(","),
-        default=[*DATA_SERVERS, *AIRFLOW_SERVERS],
+        default=[*DATA_SERVERS, *AIRFLOW_SERVERS, *PAGES],
         metavar="A,B",
         help=f"which servers (default: all but {', '.join(SPARK_SERVERS)})",
     )

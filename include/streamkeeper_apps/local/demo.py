@@ -267,7 +267,8 @@ class Demo:
             ("2", f"{url}/dags/{self.close}", "the backfilled hours; each run waits, then closes"),
             ("3", f"{url}/dags/{self.keep}", "the stream, held by one deferred task"),
             ("4", hdfs, "raw batches, curated hours, analytics, reports"),
-            ("5", str((driver.progress if driver else {}).get("ui", "")), "Spark: the queries"),
+            ("5", f"{stack.dashboard.url}/?stream={STREAM}", "the dashboard: live and the trend"),
+            ("6", str((driver.progress if driver else {}).get("ui", "")), "Spark: the queries"),
         ]
         if stack.airflow.asks_password:
             file = stack.places.root / "secrets" / "airflow-admin"

@@ -47,6 +47,15 @@ def fill(template: str, values: Mapping[str, object]) -> str:
     return Template(text).substitute(values)
 
 
+def digest_of_code(*folders: Path) -> str:
+    """Return a hash of the Python files that a server keeps in memory once it has imported them."""
+    digest = hashlib.sha256()
+    for folder in folders:
+        for file in sorted(folder.rglob("*.py")):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
 class Server(ABC):
     """One server as a child process.
 

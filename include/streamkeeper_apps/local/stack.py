@@ -24,6 +24,7 @@ from streamkeeper_apps.local.airflow import (
     AirflowHome,
 )
 from streamkeeper_apps.local.cassandra import Cassandra
+from streamkeeper_apps.local.dashboard import Dashboard
 from streamkeeper_apps.local.hdfs import DataNode, NameNode
 from streamkeeper_apps.local.java import find_java
 from streamkeeper_apps.local.kafka import Kafka
@@ -38,6 +39,7 @@ from streamkeeper_apps.local.server import Server, ServerFailed
 from streamkeeper_apps.local.spark import SparkMaster, SparkWorker
 
 DATA_SERVERS = ("kafka", "namenode", "datanode", "cassandra", "postgres", "mail")
+PAGES = ("dashboard",)
 SPARK_SERVERS = ("spark_master", "spark_worker")
 AIRFLOW_SERVERS = tuple(component.name for component in COMPONENTS)
 SETTINGS_FILE = "settings.json"
@@ -104,11 +106,13 @@ class LocalStack:
             host=os.environ.get(HOST_VARIABLE, LOOPBACK),
             dags=self._dags,
         )
+        self.dashboard = Dashboard(places, self.settings)
         self.airflow_database = AirflowDatabase(self.airflow)
         found: list[Server] = [
             *(self.kafka, self.namenode, self.datanode, self.cassandra, self.postgres, self.mail),
             *(self.spark_master, SparkWorker(places, java)),
             *(component(self.airflow) for component in COMPONENTS),
+            self.dashboard,
         ]
         return {server.name: server for server in found}
 

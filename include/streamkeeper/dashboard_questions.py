@@ -1,0 +1,290 @@
+"""The questions of the dashboard as SQL, for PostgreSQL and for DuckDB over rows of the lake.
+
+Each question can be asked of parts of the rows, hour by hour; `merge` puts the answers together.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import combinations
+from typing import Any, ClassVar
+
+import sqlglot
+
+from streamkeeper.dashboards import EPOCH, Group, Hits, Pair, Span, Stat, merged
+from streamkeeper.spec.models import Alert
+
+ROWS = "rows"
+"""The name of the rows that are asked."""
+AT = "_at"
+"""DuckDB's column of event times, in microseconds since 1970."""
+MOST_KEYS = 1000
+_MICROSECOND = timedelta(microseconds=1)
+Answer = Sequence[tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How one database writes times.
+
+    Parameters: name, sqlglot's; rows, the quoted table; time, the quoted column of event times.
+    """
+
+    name: str
+    rows: str
+    time: str
+
+    def instant(self, at: datetime) -> str:
+        """Return an instant as a literal."""
+        if self.name == "duckdb":
+            return str((at - EPOCH) // _MICROSECOND)
+        return f"TIMESTAMPTZ '{at.astimezone(UTC).isoformat()}'"
+
+    def bucket(self, step: timedelta) -> str:
+        """Return the begin of the step that holds a row's time."""
+        if self.name == "duckdb":
+            size = step // _MICROSECOND
+            return f"({self.time} - (({self.time} % {size}) + {size}) % {size})"
+        return (
+            f"date_bin(INTERVAL '{step.total_seconds():.0f} seconds', {self.time}, "
+            f"{self.instant(EPOCH)})"
+        )
+
+    def within(self, span: Span) -> str:
+        """Return the condition that a row is of a time."""
+        begin, end = map(self.instant, span)
+        return f"{self.time} >= {begin} AND {self.time} < {end}"
+
+    def condition(self, spark: str) -> str:
+        """Return a condition of a declaration, which is SQL for Spark, as this database has it."""
+        return sqlglot.transpile(spark, read="spark", write=self.name)[0]
+
+
+def postgres(table: str, time: str) -> Dialect:
+    """Return the dialect of a PostgreSQL table, whose name is quoted; time is a column's name."""
+    return Dialect("postgres", table, quoted(time))
+
+
+DUCKDB = Dialect("duckdb", ROWS, f'"{AT}"')
+
+
+def quoted(name: str) -> str:
+    """Write a name so that case and reserved words stay as they are."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _number(name: str) -> str:
+    return f"CAST({quoted(name)} AS double precision)"
+
+
+def instant(value: Any) -> datetime | None:
+    """Return an instant as a database tells it: a time, or microseconds since 1970."""
+    return EPOCH + value * _MICROSECOND if isinstance(value, int) else value
+
+
+class Question(ABC):
+    """What is asked of the rows of a time."""
+
+    columns: tuple[str, ...]
+    """The columns that it reads besides the event time."""
+
+    @abstractmethod
+    def sql(self, dialect: Dialect, span: Span) -> str:
+        """Return the question as SQL."""
+
+    @abstractmethod
+    def merge(self, parts: Iterable[Answer]) -> list[Any]:
+        """Return the answer from those about parts of the rows."""
+
+
+@dataclass(frozen=True)
+class Means(Question):
+    """How many readings, and statistics of variables: by steps of time, by a column, or both.
+
+    Parameters: only, of these values of the column; most, the most frequent values.
+    """
+
+    variables: tuple[str, ...]
+    step: timedelta | None = None
+    by: str | None = None
+    only: tuple[str, ...] | None = None
+    most: int = MOST_KEYS
+
+    @property
+    def columns(self) -> tuple[str, ...]:  # type: ignore[override]
+        return (*self.variables, *((self.by,) if self.by else ()))
+
+    def sql(self, dialect: Dialect, span: Span) -> str:
+        stats = "".join(
+            f", count({n}), avg({n}), min({n}), max({n})" for n in map(_number, self.variables)
+        )
+        where = dialect.within(span)
+        if self.by and self.only is not None:
+            named = ", ".join(map(_text, self.only)) or "NULL"
+            where += f" AND CAST({quoted(self.by)} AS text) IN ({named})"
+        return _grouped(self, dialect, f"count(*){stats}", where)
+
+    def merge(self, parts: Iterable[Answer]) -> list[Any]:
+        found = [
+            Group(instant(at), key, rows, tuple(Stat(*s) for s in _in_fours(stats)))
+            for at, key, rows, *stats in _flat(parts)
+        ]
+        together = [
+            Group(
+                place[0],
+                place[1],
+                sum(g.rows for g in groups),
+                tuple(merged(g.stats[i] for g in groups) for i in range(len(self.variables))),
+            )
+            for place, groups in _by_place(found)
+        ]
+        if self.step is None and self.by:
+            together.sort(key=lambda g: (-g.rows, g.key is None, g.key))
+            return together[: self.most]
+        return sorted(together, key=lambda g: (g.at or EPOCH, g.key or ""))
+
+
+@dataclass(frozen=True)
+class Broken(Question):
+    """Readings beyond the limit of an alert on a field: in all, by steps, by a column."""
+
+    alert: Alert
+    step: timedelta | None = None
+    by: str | None = None
+    most: int = MOST_KEYS
+
+    @property
+    def columns(self) -> tuple[str, ...]:  # type: ignore[override]
+        fields = self.alert.where.fields if self.alert.where else ()
+        return (str(self.alert.field), *fields, *((self.by,) if self.by else ()))
+
+    def sql(self, dialect: Dialect, span: Span) -> str:
+        above = self.alert.above is not None
+        value = _number(str(self.alert.field))
+        limit = f"{value} > {self.alert.above!r}" if above else f"{value} < {self.alert.below!r}"
+        where = f"{dialect.within(span)} AND {limit}"
+        if self.alert.where is not None:
+            where += f" AND ({dialect.condition(self.alert.where.sql)})"
+        worst = f"{'max' if above else 'min'}({value})"
+        what = f"count(*), {worst}, max({dialect.time})"
+        return _grouped(self, dialect, what, where)
+
+    def merge(self, parts: Iterable[Answer]) -> list[Any]:
+        worst = max if self.alert.above is not None else min
+        found = [Hits(instant(a), k, n, w, instant(t)) for a, k, n, w, t in _flat(parts) if n]
+        together = [
+            Hits(
+                place[0],
+                place[1],
+                sum(h.readings for h in hits),
+                worst((h.worst for h in hits if h.worst is not None), default=None),
+                max((h.last for h in hits if h.last is not None), default=None),
+            )
+            for place, hits in _by_place(found)
+        ]
+        if self.step is None:
+            return sorted(together, key=lambda h: (-h.readings, h.key or ""))[: self.most]
+        return sorted(together, key=lambda h: (h.at or EPOCH, h.key or ""))
+
+
+@dataclass(frozen=True)
+class Last(Question):
+    """The last reading of each value of a column that has values in others, with its time.
+
+    Parameters: by, the column; needs, columns that must not be null; shown, further columns.
+    """
+
+    by: str
+    needs: tuple[str, ...]
+    shown: tuple[str, ...] = ()
+    most: int = MOST_KEYS
+
+    @property
+    def columns(self) -> tuple[str, ...]:  # type: ignore[override]
+        return (self.by, *self.needs, *self.shown)
+
+    def sql(self, dialect: Dialect, span: Span) -> str:
+        needed = "".join(f" AND {quoted(n)} IS NOT NULL" for n in (self.by, *self.needs))
+        values = ", ".join(map(_number, (*self.needs, *self.shown)))
+        key = f"CAST({quoted(self.by)} AS text)"
+        return (
+            f"SELECT DISTINCT ON ({key}) {dialect.time}, {key}, {values} FROM {dialect.rows} "
+            f"WHERE {dialect.within(span)}{needed} ORDER BY {key}, {dialect.time} DESC "
+            f"LIMIT {self.most}"
+        )
+
+    def merge(self, parts: Iterable[Answer]) -> list[Any]:
+        last: dict[str, tuple[Any, ...]] = {}
+        for at, key, *values in _flat(parts):
+            when = instant(at)
+            if key not in last or when > last[key][0]:
+                last[key] = (when, key, *values)
+        return [last[key] for key in sorted(last)]
+
+
+@dataclass(frozen=True)
+class Pairs(Question):
+    """What the correlation of each two of some variables is made of, in `combinations` order."""
+
+    variables: tuple[str, ...]
+
+    _OF: ClassVar = ("count", "avgx", "avgy", "sxx", "syy", "sxy")
+
+    @property
+    def columns(self) -> tuple[str, ...]:  # type: ignore[override]
+        return self.variables
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """The pairs, as they are told."""
+        return list(combinations(self.variables, 2))
+
+    def sql(self, dialect: Dialect, span: Span) -> str:
+        told = [f"regr_{of}({_number(y)}, {_number(x)})" for x, y in self.pairs for of in self._OF]
+        what = ", ".join(told) or "1"
+        return f"SELECT {what} FROM {dialect.rows} WHERE {dialect.within(span)}"
+
+    def merge(self, parts: Iterable[Answer]) -> list[Any]:
+        found = [Pair() for _ in self.pairs]
+        for row in _flat(parts):
+            for i in range(len(found)):
+                n, *sums = row[6 * i : 6 * i + 6]
+                found[i] = found[i].plus(Pair(n, *(s or 0.0 for s in sums)))
+        return found
+
+
+def _grouped(question: Means | Broken, dialect: Dialect, what: str, where: str) -> str:
+    step, by = question.step, question.by
+    at = dialect.bucket(step) if step else "NULL"
+    key = f"CAST({quoted(by)} AS text)" if by else "NULL"
+    groups = [str(i) for i, given in ((1, step), (2, by)) if given]
+    sql = f"SELECT {at} AS at, {key} AS key, {what} FROM {dialect.rows} WHERE {where}"
+    if groups:
+        sql += f" GROUP BY {', '.join(groups)}"
+    if by and not step:
+        sql += f" ORDER BY count(*) DESC, 2 LIMIT {question.most}"
+    return sql
+
+
+def _flat(parts: Iterable[Answer]) -> Iterator[tuple[Any, ...]]:
+    for part in parts:
+        yield from part
+
+
+def _in_fours(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    return (values[i : i + 4] for i in range(0, len(values), 4))
+
+
+def _by_place(found: Iterable[Any]) -> list[tuple[Any, list[Any]]]:
+    """Return what has the same time and key together."""
+    groups: dict[Hashable, list[Any]] = {}
+    for one in found:
+        groups.setdefault((one.at, one.key), []).append(one)
+    return list(groups.items())

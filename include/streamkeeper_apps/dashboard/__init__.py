@@ -1,0 +1,1 @@
+"""The dashboard: pages of Streamlit about any declared stream."""

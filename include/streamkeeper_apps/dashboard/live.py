@@ -1,0 +1,207 @@
+"""The live view: what is happening now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, cast
+
+import streamlit as st
+
+from streamkeeper.dashboard_questions import Broken, Last, Means, Question
+from streamkeeper.dashboards import (
+    AlertState,
+    Group,
+    Hits,
+    Layout,
+    Seen,
+    Span,
+    in_all,
+    kpi_alert,
+    kpi_tiles,
+    last_span,
+    layout,
+    live_tiles,
+    reading_alert,
+    step_of,
+)
+from streamkeeper.reports import breaks
+from streamkeeper.settings import Settings
+from streamkeeper.spec.models import Spec
+from streamkeeper_apps.dashboard import charts
+from streamkeeper_apps.dashboard.parts import (
+    RANGES,
+    alert_table,
+    draw_tiles,
+    frame,
+    guarded,
+    loading,
+    newest_line,
+    tell_empty,
+)
+from streamkeeper_io.lake_readings import LakeReadings
+from streamkeeper_io.readings import Readings, Unanswered, open_readings
+
+_NAMES_ON_MAP = 15
+KpiHours = Mapping[str, Mapping[datetime, Sequence[Mapping[str, Any]]]]
+
+
+def live_view(settings: Settings, spec: Spec, every_s: int | None) -> None:
+    """Draw the view, again and again by itself.
+
+    Parameters: every_s, seconds between two looks, None for one look.
+    """
+    with st.sidebar:
+        chosen = st.selectbox("Period", list(RANGES), index=1, help="each change is against the "
+                              "period of equal length before it")  # fmt: skip
+
+    def look() -> None:
+        with guarded("the rows"), loading(f"the last {chosen} of {spec.name}"):
+            _look(settings, spec, RANGES[chosen])
+
+    st.fragment(look, run_every=every_s)()
+
+
+def _look(settings: Settings, spec: Spec, length: timedelta) -> None:
+    shown = layout(spec)
+    with open_readings(settings, spec) as readings:
+        newest = readings.newest()
+        if newest is None:
+            tell_empty(spec, readings.place)
+            return
+        span = last_span(newest, length)
+        st.caption(newest_line(newest, readings.place))
+        answers = _Answers(readings, spec, shown, span)
+        draw_tiles(live_tiles(spec, shown, answers.now, answers.before))
+        closed, alerts = st.container(), st.container()
+        left, right = st.columns([3, 2]) if shown.map else (st.container(), st.container())
+        with left:
+            _draw_series(spec, shown, answers.series)
+        if shown.map is not None:
+            with right:
+                _draw_map(spec, shown, answers.places)
+        hours = _closed_kpis(settings, spec, closed)
+        with alerts:
+            st.markdown("#### Alerts")
+            alert_table(_alerts(spec, answers, hours))
+
+
+class _Answers:
+    """What was asked of the rows of a period and of the one before it."""
+
+    def __init__(self, readings: Readings, spec: Spec, shown: Layout, span: Span) -> None:
+        self.reasons: dict[str, str] = {}
+        alerts = [alert for alert in spec.alerts if alert.field is not None]
+        broken = {alert.name: Broken(alert) for alert in alerts}
+        questions: dict[str, Question] = {
+            "series": Means(shown.variables, step_of(span.length)),
+            **broken,
+        }
+        if shown.by is not None:
+            questions["sources"] = Means((), by=shown.by)
+        place = shown.map
+        now = dict(questions)
+        if place is not None and place.label is not None:
+            where = (place.latitude, place.longitude)
+            now["places"] = Last(place.label, where, shown.variables)
+        told = self._ask(readings, span, now)
+        self.series = cast(list[Group], told["series"] or [])
+        self.places = told.get("places") or []
+        self.now = self._seen(told, shown, broken)
+        self.before = self._seen(self._ask(readings, span.before, questions), shown, broken)
+
+    def _ask(
+        self, readings: Readings, span: Span, questions: Mapping[str, Question]
+    ) -> dict[str, list[Any] | None]:
+        found: dict[str, list[Any] | None] = {}
+        answers = readings.answer(span, list(questions.values()))
+        for name, answer in zip(questions, answers, strict=True):
+            if isinstance(answer, Unanswered):
+                self.reasons[name] = answer.reason
+                found[name] = None
+            else:
+                found[name] = answer
+        return found
+
+    @staticmethod
+    def _seen(
+        told: Mapping[str, list[Any] | None], shown: Layout, broken: Mapping[str, Broken]
+    ) -> Seen:
+        sources = told.get("sources")
+        none = Hits(None, None, 0, None, None)
+        return Seen(
+            in_all(told["series"] or [], len(shown.variables)),
+            None if sources is None else len(sources),
+            {
+                name: None if hits is None else (hits[0] if hits else none)
+                for name in broken
+                for hits in (told[name],)
+            },
+        )
+
+
+def _draw_series(spec: Spec, shown: Layout, series: Sequence[Group]) -> None:
+    units = spec.units()
+    columns = st.columns(2) if len(shown.variables) > 1 else [st.container()]
+    for i, name in enumerate(shown.variables):
+        rows = [{"at": g.at, **g.stats[i]._asdict()} for g in series if g.stats[i].n]
+        title = f"{name} ({units[name]})" if name in units else name
+        data = frame(rows, ("at", "mean", "low", "high"))
+        columns[i % len(columns)].altair_chart(charts.band(data, title), key=f"live {name}")
+    if not shown.variables:
+        st.caption("The declaration has no numbers to draw.")
+
+
+def _closed_kpis(settings: Settings, spec: Spec, place: Any) -> KpiHours | str:
+    """Draw the tiles of the last closed hour; return the KPIs' rows, or why there are none."""
+    if not spec.kpis:
+        return {}
+    found: KpiHours | str = "the lake is away"
+    with place, guarded("the KPIs of closed hours"):
+        lake = LakeReadings(settings, spec)
+        found = {kpi.name: lake.kpi(kpi.name, 2) for kpi in spec.kpis}
+        tiles = kpi_tiles(spec, found)
+        if tiles:
+            last = max(hour for hours in found.values() for hour in hours)
+            st.markdown(f"#### Last closed hour: {last:%Y-%m-%d %H:00} UTC")
+            draw_tiles(tiles)
+    return found
+
+
+def _alerts(spec: Spec, answers: _Answers, hours: KpiHours | str) -> list[AlertState]:
+    states = []
+    for alert in spec.alerts:
+        if alert.field is not None:
+            now, before = (s.broken[alert.name] for s in (answers.now, answers.before))
+            reason = answers.reasons.get(alert.name, "")
+            states.append(reading_alert(spec, alert, now, before, reason))
+        elif isinstance(hours, str):
+            states.append(kpi_alert(spec, alert, {})._replace(reason=hours))
+        else:
+            kpi = str(alert.kpi).partition(".")[0]
+            states.append(kpi_alert(spec, alert, hours.get(kpi, {})))
+    return states
+
+
+def _draw_map(spec: Spec, shown: Layout, places: Sequence[Sequence[Any]]) -> None:
+    limits = [a for a in spec.alerts if a.field in shown.variables and a.where is None]
+    rows = []
+    for at, place, latitude, longitude, *values in places:
+        known = dict(zip(shown.variables, values, strict=True))
+        beyond = any(breaks(alert, known[str(alert.field)]) for alert in limits)
+        rows.append(
+            {
+                **known,
+                "at": at,
+                "place": place,
+                "name": place if len(places) <= _NAMES_ON_MAP else "",
+                "latitude": latitude,
+                "longitude": longitude,
+                "state": "beyond a limit" if beyond else "within the limits",
+            }
+        )
+    if not rows:
+        st.caption("No reading of this period tells where it was made.")
+        return
+    data = frame(rows, list(rows[0]))
+    st.altair_chart(charts.places(data, shown.variables), key="live map")

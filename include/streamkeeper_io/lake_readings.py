@@ -1,0 +1,128 @@
+"""A stream's rows in the lake, hour by hour, aggregated by DuckDB; its windows and KPIs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any, Self
+
+import duckdb
+import pyarrow as pa
+
+from streamkeeper import names
+from streamkeeper.dashboard_questions import AT, DUCKDB, ROWS, Answer, Question
+from streamkeeper.dashboards import Span
+from streamkeeper.hours import HOUR
+from streamkeeper.names import hour_of, kpi_zone
+from streamkeeper.settings import Settings
+from streamkeeper.showing import HourRange
+from streamkeeper.spec.models import Spec
+from streamkeeper_io.lake import reach_lake, use_lake
+from streamkeeper_io.readings import Unanswered, lacking
+from streamkeeper_io.rows_once import RowsOnce
+from streamkeeper_io.tables import python_rows
+from streamkeeper_io.zones import LakeView
+
+MOST_WINDOWS = 5000
+_WAIT_S = 2.0
+_NEWEST_BATCHES = 3
+
+
+class LakeReadings:
+    """The rows of closed hours and those that have landed since, each once.
+
+    Parameters: settings; spec. Raises SettingsError when no lake is set, LakeUnavailable.
+    """
+
+    def __init__(self, settings: Settings, spec: Spec) -> None:
+        self.spec = spec
+        reach_lake(use_lake(settings), _WAIT_S)
+        self.view = LakeView(settings, spec)
+
+    @property
+    def place(self) -> str:
+        return f"the lake, {self.spec.lake.path}"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Nothing stays open."""
+
+    def newest(self) -> datetime | None:
+        """Return the newest event time of the last batches, else the last closed hour's end."""
+        told = []
+        for n, manifest in enumerate(self.view.backwards("raw")):
+            if manifest.last_event is not None:
+                told.append(manifest.last_event.astimezone(UTC))
+            elif manifest.hours:
+                told.append(max(manifest.hours) + HOUR - timedelta(microseconds=1))
+            if n + 1 >= _NEWEST_BATCHES and told:
+                break
+        if not told:
+            closed = self.view.last_closed(names.CURATED, 1)
+            told = [hour + HOUR - timedelta(microseconds=1) for hour in closed]
+        return max(told, default=None)
+
+    def answer(self, span: Span, questions: Sequence[Question]) -> list[list[Any] | Unanswered]:
+        declared = tuple(self.spec.columns())
+        wrong: dict[int, Unanswered] = {}
+        for i, question in enumerate(questions):
+            if (told := lacking(question, declared, self.place)) is not None:
+                wrong[i] = told
+        columns = tuple(dict.fromkeys(c for q in questions for c in q.columns if c in declared))
+        parts: list[list[Answer]] = [[] for _ in questions]
+        with duckdb.connect(config={"threads": 2}) as database:
+            database.execute("SET TimeZone = 'UTC'")
+            for rows in RowsOnce(self.view, columns).by_hour(_hours(span)):
+                database.register(ROWS, _with_time(rows))
+                for i, question in enumerate(questions):
+                    if i not in wrong:
+                        try:
+                            found = database.execute(question.sql(DUCKDB, span)).fetchall()
+                        except duckdb.Error as error:
+                            wrong[i] = _unanswered(error)
+                        else:
+                            parts[i].append(found)
+        return [wrong.get(i) or q.merge(parts[i]) for i, q in enumerate(questions)]
+
+    def window(self, name: str, span: Span) -> tuple[str, list[dict[str, Any]]]:
+        hours = _hours(span)
+        found = self.view.live_windows(name, MOST_WINDOWS, hours)
+        rows = [] if found is None else as_dicts(found)
+        rows = [row for row in rows if row["window_start"] in span]
+        return f"the lake, {names.window_path(self.spec, name)}", rows[::-1]
+
+    def kpi(self, name: str, most: int) -> dict[datetime, list[dict[str, Any]]]:
+        """Return the rows of a KPI of the last closed hours, oldest first.
+
+        Parameters: most, so many hours.
+        """
+        found = {}
+        for hour in self.view.last_closed(kpi_zone(name), most):
+            with suppress(FileNotFoundError):
+                read = self.view.closed(kpi_zone(name), hour, 1000)
+                if read is not None:
+                    found[hour] = as_dicts(read[1])
+        return found
+
+
+def as_dicts(rows: pa.Table) -> list[dict[str, Any]]:
+    """Return rows as Python's values by column, without Streamkeeper's own columns."""
+    kept = rows.select([n for n in rows.column_names if not n.startswith("_")])
+    return [dict(zip(kept.column_names, row, strict=True)) for row in python_rows(kept)]
+
+
+def _with_time(rows: pa.Table) -> pa.Table:
+    at = rows[names.EVENT_TIME].cast(pa.timestamp("us", "UTC")).cast(pa.int64())
+    return rows.append_column(AT, at)
+
+
+def _unanswered(error: duckdb.Error) -> Unanswered:
+    # A condition that DuckDB does not know.
+    return Unanswered(f"DuckDB does not tell: {str(error).splitlines()[0]}")
+
+
+def _hours(span: Span) -> HourRange:
+    return HourRange(hour_of(span.begin), hour_of(span.end - timedelta(microseconds=1)) + HOUR)
