@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import sqlglot
 
 from streamkeeper.dashboards import EPOCH, Group, Hits, Pair, Span, Stat, merged
+from streamkeeper.spec.expressions import Expression
 from streamkeeper.spec.models import Alert
 
 ROWS = "rows"
@@ -57,6 +58,12 @@ class Dialect:
         """Return the condition that a row is of a time."""
         begin, end = map(self.instant, span)
         return f"{self.time} >= {begin} AND {self.time} < {end}"
+
+    def number(self, name: str, where: Expression | None = None) -> str:
+        """Return a column as a number, null in rows that do not meet a condition."""
+        if where is None:
+            return _number(name)
+        return f"CASE WHEN {self.condition(where.sql)} THEN {_number(name)} END"
 
     def condition(self, spark: str) -> str:
         """Return a condition of a declaration, which is SQL for Spark, as this database has it."""
@@ -108,23 +115,25 @@ class Question(ABC):
 class Means(Question):
     """How many readings, and statistics of variables: by steps of time, by a column, or both.
 
-    Parameters: only, of these values of the column; most, the most frequent values.
+    Parameters: where, the condition of the readings whose numbers count; only, of these values of
+    the column; most, the most frequent values.
     """
 
     variables: tuple[str, ...]
     step: timedelta | None = None
     by: str | None = None
+    where: Expression | None = None
     only: tuple[str, ...] | None = None
     most: int = MOST_KEYS
 
     @property
     def columns(self) -> tuple[str, ...]:  # type: ignore[override]
-        return (*self.variables, *((self.by,) if self.by else ()))
+        fields = self.where.fields if self.where else ()
+        return (*self.variables, *fields, *((self.by,) if self.by else ()))
 
     def sql(self, dialect: Dialect, span: Span) -> str:
-        stats = "".join(
-            f", count({n}), avg({n}), min({n}), max({n})" for n in map(_number, self.variables)
-        )
+        numbers = (dialect.number(name, self.where) for name in self.variables)
+        stats = "".join(f", count({n}), avg({n}), min({n}), max({n})" for n in numbers)
         where = dialect.within(span)
         if self.by and self.only is not None:
             named = ", ".join(map(_text, self.only)) or "NULL"
@@ -234,12 +243,13 @@ class Pairs(Question):
     """What the correlation of each two of some variables is made of, in `combinations` order."""
 
     variables: tuple[str, ...]
+    where: Expression | None = None
 
     _OF: ClassVar = ("count", "avgx", "avgy", "sxx", "syy", "sxy")
 
     @property
     def columns(self) -> tuple[str, ...]:  # type: ignore[override]
-        return self.variables
+        return (*self.variables, *(self.where.fields if self.where else ()))
 
     @property
     def pairs(self) -> list[tuple[str, str]]:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from streamkeeper.reports import broken_by_kpi, condition_text, measure_unit
 from streamkeeper.spec.dashboard import MOST_SERIES, MapColumns
+from streamkeeper.spec.expressions import Expression
 from streamkeeper.spec.field_types import is_number
 from streamkeeper.spec.models import Alert, Spec
 from streamkeeper.texts import Language
@@ -25,11 +26,16 @@ _POINTS = 120
 # What is shown
 @dataclass(frozen=True)
 class Layout:
-    """by: the column whose values are compared; variables: numbers over time; map: where."""
+    """What is drawn.
+
+    by: the column whose values are compared; variables: numbers over time; map: where readings were
+    made; where: the condition of the readings whose numbers are drawn.
+    """
 
     by: str | None
     variables: tuple[str, ...]
     map: MapColumns | None
+    where: Expression | None = None
 
 
 def layout(spec: Spec) -> Layout:
@@ -46,7 +52,7 @@ def layout(spec: Spec) -> Layout:
     if place is not None:
         keys |= {place.latitude, place.longitude, place.label}
     found = [n for n in numbers if n in spec.fields and n not in keys]
-    return Layout(by, given.series or tuple(found[:MOST_SERIES]), place)
+    return Layout(by, given.series or tuple(found[:MOST_SERIES]), place, given.where)
 
 
 def _compared(spec: Spec) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
@@ -19,12 +19,12 @@ from streamkeeper.settings import Settings
 from streamkeeper.showing import HourRange
 from streamkeeper.spec.models import Spec
 from streamkeeper_io.lake import reach_lake, use_lake
-from streamkeeper_io.readings import Unanswered, lacking
+from streamkeeper_io.readings import Answers, Unanswered, Windows, lacking
 from streamkeeper_io.rows_once import RowsOnce
 from streamkeeper_io.tables import python_rows
 from streamkeeper_io.zones import LakeView
 
-MOST_WINDOWS = 5000
+MOST_WINDOWS = 100_000
 _WAIT_S = 2.0
 _NEWEST_BATCHES = 3
 
@@ -65,34 +65,22 @@ class LakeReadings:
             told = [hour + HOUR - timedelta(microseconds=1) for hour in closed]
         return max(told, default=None)
 
-    def answer(self, span: Span, questions: Sequence[Question]) -> list[list[Any] | Unanswered]:
+    def answer(self, span: Span, questions: Sequence[Question]) -> Answers:
         declared = tuple(self.spec.columns())
-        wrong: dict[int, Unanswered] = {}
-        for i, question in enumerate(questions):
-            if (told := lacking(question, declared, self.place)) is not None:
-                wrong[i] = told
+        known = [lacking(question, declared, self.place) for question in questions]
         columns = tuple(dict.fromkeys(c for q in questions for c in q.columns if c in declared))
-        parts: list[list[Answer]] = [[] for _ in questions]
-        with duckdb.connect(config={"threads": 2}) as database:
-            database.execute("SET TimeZone = 'UTC'")
-            for rows in RowsOnce(self.view, columns).by_hour(_hours(span)):
-                database.register(ROWS, _with_time(rows))
-                for i, question in enumerate(questions):
-                    if i not in wrong:
-                        try:
-                            found = database.execute(question.sql(DUCKDB, span)).fetchall()
-                        except duckdb.Error as error:
-                            wrong[i] = _unanswered(error)
-                        else:
-                            parts[i].append(found)
-        return [wrong.get(i) or q.merge(parts[i]) for i, q in enumerate(questions)]
+        hours = RowsOnce(self.view, columns).by_hour(_hours(span))
+        return _asked(
+            (_with_time(rows, names.EVENT_TIME) for rows in hours), span, questions, known
+        )
 
-    def window(self, name: str, span: Span) -> tuple[str, list[dict[str, Any]]]:
-        hours = _hours(span)
-        found = self.view.live_windows(name, MOST_WINDOWS, hours)
-        rows = [] if found is None else as_dicts(found)
-        rows = [row for row in rows if row["window_start"] in span]
-        return f"the lake, {names.window_path(self.spec, name)}", rows[::-1]
+    def window(self, name: str) -> Windows:
+        def answer(span: Span, questions: Sequence[Question]) -> Answers:
+            found = self.view.live_windows(name, MOST_WINDOWS, _hours(span))
+            parts = [] if found is None else [_with_time(found, "window_start")]
+            return _asked(parts, span, questions, [None] * len(questions))
+
+        return Windows(f"the lake, {names.window_path(self.spec, name)}", answer)
 
     def kpi(self, name: str, most: int) -> dict[datetime, list[dict[str, Any]]]:
         """Return the rows of a KPI of the last closed hours, oldest first.
@@ -114,8 +102,33 @@ def as_dicts(rows: pa.Table) -> list[dict[str, Any]]:
     return [dict(zip(kept.column_names, row, strict=True)) for row in python_rows(kept)]
 
 
-def _with_time(rows: pa.Table) -> pa.Table:
-    at = rows[names.EVENT_TIME].cast(pa.timestamp("us", "UTC")).cast(pa.int64())
+def _asked(
+    parts: Iterable[pa.Table],
+    span: Span,
+    questions: Sequence[Question],
+    known: Sequence[Unanswered | None],
+) -> Answers:
+    """Ask parts of rows one after the other; known: why a question cannot be answered at all."""
+    wrong = {i: why for i, why in enumerate(known) if why is not None}
+    answers: list[list[Answer]] = [[] for _ in questions]
+    with duckdb.connect(config={"threads": 2}) as database:
+        database.execute("SET TimeZone = 'UTC'")
+        for rows in parts:
+            database.register(ROWS, rows)
+            for i, question in enumerate(questions):
+                if i in wrong:
+                    continue
+                try:
+                    found = database.execute(question.sql(DUCKDB, span)).fetchall()
+                except duckdb.Error as error:
+                    wrong[i] = _unanswered(error)
+                else:
+                    answers[i].append(found)
+    return [wrong.get(i) or q.merge(answers[i]) for i, q in enumerate(questions)]
+
+
+def _with_time(rows: pa.Table, name: str) -> pa.Table:
+    at = rows[name].cast(pa.timestamp("us", "UTC")).cast(pa.int64())
     return rows.append_column(AT, at)
 
 

@@ -8,19 +8,17 @@ from datetime import datetime
 from typing import Any, Self
 
 import psycopg
-from psycopg.rows import dict_row
 from sqlalchemy import make_url
 
-from streamkeeper.dashboard_questions import Question, postgres, quoted
+from streamkeeper.dashboard_questions import Dialect, Question, postgres
 from streamkeeper.dashboards import Span
 from streamkeeper.settings import Settings
 from streamkeeper.spec.models import Spec
 from streamkeeper.spec.sinks import PostgresSink
 from streamkeeper_io.postgres import connect, is_away, unavailable
 from streamkeeper_io.postgres_sinks import START, sink_table
-from streamkeeper_io.readings import Unanswered, lacking, window_sink
+from streamkeeper_io.readings import Answers, Unanswered, Windows, lacking, window_sink
 
-MOST_WINDOWS = 5000
 # What takes longer is no page's business; the server ends it.
 _OPTIONS = "-c default_transaction_read_only=on -c statement_timeout=15s -c timezone=UTC"
 
@@ -60,39 +58,38 @@ class PostgresReadings:
             raise unavailable(self._url, self.sink.connection, error) from error
         return rows[0][0] if rows else None
 
-    def answer(self, span: Span, questions: Sequence[Question]) -> list[list[Any] | Unanswered]:
+    def answer(self, span: Span, questions: Sequence[Question]) -> Answers:
         return [
-            lacking(question, self.columns, self.place) or self._answer(question, span)
+            lacking(question, self.columns, self.place)
+            or self._answer(self._dialect, question, span)
             for question in questions
         ]
 
-    def _answer(self, question: Question, span: Span) -> list[Any] | Unanswered:
+    def _answer(self, dialect: Dialect, question: Question, span: Span) -> list[Any] | Unanswered:
         try:
-            return question.merge([self._run(question.sql(self._dialect, span))])
+            return question.merge([self._run(question.sql(dialect, span))])
         except psycopg.Error as error:
             # A condition that PostgreSQL does not know, a statement that took too long.
             return Unanswered(f"PostgreSQL does not tell: {str(error).splitlines()[0]}")
 
-    def window(self, name: str, span: Span) -> tuple[str, list[dict[str, Any]]]:
+    def window(self, name: str) -> Windows:
         sink = window_sink(self.spec, name)
         if sink is None or sink.connection != self.sink.connection:
             from streamkeeper_io.lake_readings import LakeReadings
 
-            return LakeReadings(self.settings, self.spec).window(name, span)
-        begins = postgres(sink_table(self.spec, sink).full_name, START)
-        sql = (
-            f"SELECT * FROM {begins.rows} WHERE {begins.within(span)} "
-            f"ORDER BY {quoted(START)} DESC LIMIT {MOST_WINDOWS}"
+            return LakeReadings(self.settings, self.spec).window(name)
+        dialect = postgres(sink_table(self.spec, sink).full_name, START)
+        return Windows(
+            f"PostgreSQL, table {sink.table}",
+            lambda span, questions: [self._answer(dialect, q, span) for q in questions],
         )
-        rows = self._run(sql, row_factory=dict_row)
-        return f"PostgreSQL, table {sink.table}", rows[::-1]
 
-    def _run(self, sql: str, **how: Any) -> list[Any]:
+    def _run(self, sql: str) -> list[Any]:
         """Return the rows of a statement; none where the sink has not made its table yet."""
         try:
             if self._open is None:
                 self._open = connect(self._url, "streamkeeper dashboard", options=_OPTIONS)
-            with self._open.cursor(**how) as cursor:
+            with self._open.cursor() as cursor:
                 # The statements are made of quoted names and literals of the declaration.
                 cursor.execute(sql.encode())
                 return cursor.fetchall()

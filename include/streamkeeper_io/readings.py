@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol, Self
 
@@ -19,6 +19,16 @@ class Unanswered(NamedTuple):
     reason: str
 
 
+Answers = list[list[Any] | Unanswered]
+
+
+class Windows(NamedTuple):
+    """The rows of a window: where they are, and what answers questions about those of a time."""
+
+    place: str
+    answer: Callable[[Span, Sequence[Question]], Answers]
+
+
 class Readings(Protocol):
     """The rows of a stream, wherever they are; a context manager, which closes what it opened."""
 
@@ -29,11 +39,11 @@ class Readings(Protocol):
     def newest(self) -> datetime | None:
         """Return the newest event time; None where there is no row. Raises Unavailable."""
 
-    def answer(self, span: Span, questions: Sequence[Question]) -> list[list[Any] | Unanswered]:
+    def answer(self, span: Span, questions: Sequence[Question]) -> Answers:
         """Return the answer of each question about the rows of a time. Raises Unavailable."""
 
-    def window(self, name: str, span: Span) -> tuple[str, list[dict[str, Any]]]:
-        """Return where the rows of a window are, and those that begin in a time, oldest first."""
+    def window(self, name: str) -> Windows:
+        """Return the rows of a window, whose times are their starts."""
 
     def __enter__(self) -> Self: ...
 

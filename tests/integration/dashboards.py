@@ -112,6 +112,7 @@ def declaration(name: str, *, postgres: bool, lake: str) -> dict[str, Any]:
         ],
         "dashboard": {
             "by": "sensor_id",
+            "where": "status <> 'failed'",
             "map": {"latitude": "latitude", "longitude": "longitude", "label": "site"},
         },
     }
@@ -143,7 +144,7 @@ def make_rows(newest: datetime, length: timedelta, seed: int = 1) -> list[Row]:
                     "humidity": 78 - 2.1 * (temperature - 18) + draw.gauss(0, 1.5),
                     "co2": 620 + 90 * math.sin(n / 40 + i) + draw.expovariate(1 / 60),
                     "battery": 96 - 13.5 * i - 0.001 * (length // EVERY - n),
-                    "status": draw.choices(["ok", "warning"], [9, 1])[0],
+                    "status": draw.choices(["ok", "warning", "failed"], [90, 9, 1])[0],
                     "timestamp": at.replace(microsecond=1000 * i),
                 }
             )

@@ -127,7 +127,9 @@ def expected_tiles(rows: Sequence[Row]) -> dict[str, tuple[str, str]]:
         "beyond a limit": tuple(sum(map(len, beyond(p).values())) for p in (now, before)),
     }
     for name, unit in VARIABLES.items():
-        figures[f"mean {name} ({unit})"] = tuple(mean(r[name] for r in p) for p in (now, before))
+        figures[f"mean {name} ({unit})"] = tuple(
+            mean(r[name] for r in p if r["status"] != "failed") for p in (now, before)
+        )
     return {label: (figure(new), _change(new, old)) for label, (new, old) in figures.items()}
 
 

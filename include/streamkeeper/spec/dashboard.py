@@ -10,7 +10,7 @@ from pydantic import Field
 from streamkeeper.spec import raw
 from streamkeeper.spec.columns import Columns
 from streamkeeper.spec.document import KeyPath, Problem
-from streamkeeper.spec.values import Model
+from streamkeeper.spec.values import ExpressionText, Model
 
 MOST_SERIES = 8
 
@@ -24,9 +24,13 @@ class MapColumns(Model):
 
 
 class Dashboard(Model):
-    """What the dashboard shows: numbers over time, by which column they are compared, a map."""
+    """What the dashboard shows: numbers over time, by which column they are compared, a map.
+
+    `where`: only the numbers of readings that meet this condition are drawn; all are counted.
+    """
 
     by: str | None = None
+    where: ExpressionText | None = None
     series: Annotated[tuple[str, ...], Field(max_length=MOST_SERIES)] = ()
     map: MapColumns | None = None
 
@@ -38,6 +42,7 @@ def dashboard_problems(data: dict[str, Any], columns: Columns) -> Iterator[Probl
     """
     given, path = raw.mapping(data.get("dashboard")), ("dashboard",)
     yield from columns.known((*path, "by"), given.get("by"))
+    yield from columns.condition((*path, "where"), given.get("where"))
     series = raw.items(given.get("series"))
     for i, name in enumerate(series):
         here: KeyPath = (*path, "series", i)

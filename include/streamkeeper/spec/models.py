@@ -255,6 +255,7 @@ class Spec(Model):
             "windows": tuple(_measured(w, columns, streaming=True) for w in self.windows),
             "kpis": tuple(_measured(k, columns, streaming=False) for k in self.kpis),
             "alerts": tuple(_filtered(alert, columns) for alert in self.alerts),
+            "dashboard": _filtered(self.dashboard, columns),
         }
         for name, value in read.items():
             object.__setattr__(self, name, value)

@@ -94,7 +94,7 @@ class _Answers:
         alerts = [alert for alert in spec.alerts if alert.field is not None]
         broken = {alert.name: Broken(alert) for alert in alerts}
         questions: dict[str, Question] = {
-            "series": Means(shown.variables, step_of(span.length)),
+            "series": Means(shown.variables, step_of(span.length), where=shown.where),
             **broken,
         }
         if shown.by is not None:
@@ -154,12 +154,15 @@ def _draw_series(spec: Spec, shown: Layout, series: Sequence[Group]) -> None:
 
 def _closed_kpis(settings: Settings, spec: Spec, place: Any) -> KpiHours | str:
     """Draw the tiles of the last closed hour; return the KPIs' rows, or why there are none."""
-    if not spec.kpis:
+    wanted = {kpi.name for kpi in spec.kpis if not kpi.by and not kpi.of_readings}
+    # An alert's table may be that of anomalies too.
+    wanted |= {str(alert.kpi).partition(".")[0] for alert in spec.alerts if alert.kpi}
+    if not wanted:
         return {}
     found: KpiHours | str = "the lake is away"
     with place, guarded("the KPIs of closed hours"):
         lake = LakeReadings(settings, spec)
-        found = {kpi.name: lake.kpi(kpi.name, 2) for kpi in spec.kpis}
+        found = {name: lake.kpi(name, 2) for name in sorted(wanted)}
         tiles = kpi_tiles(spec, found)
         if tiles:
             last = max(hour for hours in found.values() for hour in hours)
@@ -203,5 +206,7 @@ def _draw_map(spec: Spec, shown: Layout, places: Sequence[Sequence[Any]]) -> Non
     if not rows:
         st.caption("No reading of this period tells where it was made.")
         return
+    # What is drawn last lies on top.
+    rows.sort(key=lambda row: row["state"], reverse=True)
     data = frame(rows, list(rows[0]))
     st.altair_chart(charts.places(data, shown.variables), key="live map")

@@ -70,7 +70,7 @@ def _look(settings: Settings, spec: Spec, length: timedelta) -> None:
         span = last_span(newest, length)
         st.caption(newest_line(newest, readings.place))
         told = _ask(readings, span, _questions(spec, shown, span))
-        series = Means(shown.variables, step_of(length))
+        series = Means(shown.variables, step_of(length), where=shown.where)
         (before,) = readings.answer(span.before, [series])
         _draw_evolution(spec, shown, span, told["series"], _groups(before))
         if shown.by is not None and shown.variables:
@@ -86,11 +86,11 @@ def _look(settings: Settings, spec: Spec, length: timedelta) -> None:
 def _questions(spec: Spec, shown: Layout, span: Span) -> dict[str, Question]:
     step = step_of(span.length)
     found: dict[str, Question] = {
-        "series": Means(shown.variables, step),
-        "pairs": Pairs(shown.variables),
+        "series": Means(shown.variables, step, where=shown.where),
+        "pairs": Pairs(shown.variables, shown.where),
     }
     if shown.by is not None:
-        found["keys"] = Means(shown.variables, by=shown.by)
+        found["keys"] = Means(shown.variables, by=shown.by, where=shown.where)
     for alert in spec.alerts:
         if alert.field is not None:
             found[f"often {alert.name}"] = Broken(alert, step)
@@ -168,7 +168,7 @@ def _draw_comparison(
     title = f"{_titled(spec, variable)}: mean and range"
     data = frame(bars, ("key", "readings", "mean", "low", "high"))
     left.altair_chart(charts.ranges(data, title), key="ranges")
-    question = Means((variable,), step_of(span.length), shown.by, tuple(picked))
+    question = Means((variable,), step_of(span.length), shown.by, shown.where, tuple(picked))
     (answer,) = readings.answer(span, [question])
     rows = [
         {"at": g.at, "key": g.key, "value": g.stats[0].mean}
@@ -222,31 +222,37 @@ def _draw_windows(spec: Spec, readings: Readings, span: Span) -> None:
     if not spec.windows:
         return
     st.markdown("#### Windows")
+    measure_of, by_of = st.columns([2, 1])
     options = [f"{w.name}: {measure}" for w in spec.windows for measure in w.measures]
-    chosen = st.selectbox("Measure", options, key=f"window {spec.name}")
+    chosen = measure_of.selectbox("Measure", options, key=f"window {spec.name}")
     if chosen is None:
         return
     name, _, measure = chosen.partition(": ")
+    keys = spec.window(name).by
+    by = by_of.selectbox("By", keys, key=f"by {spec.name} {name}") if keys else None
     with guarded(f"the window {name}"):
-        place, rows = readings.window(name, span)
-        by = spec.window(name).by
-        found = [
-            {"at": row["window_start"], "key": _key(row, by), "value": as_number(row[measure])}
-            for row in rows
+        place, answer = readings.window(name)
+        most = len(charts.COLOURS)
+        (found,) = answer(span, [Means((measure,), by=by)])
+        named = [g.key or "none" for g in _groups(found)] if by else ["all"]
+        kept = tuple(sorted(named[:most]))
+        # Without a key there is none to choose among.
+        only = kept if by else None
+        (found,) = answer(span, [Means((measure,), step_of(span.length), by, only=only)])
+        rows = [
+            {"at": g.at, "key": g.key or kept[0], "value": g.stats[0].mean}
+            for g in _groups(found)
+            if g.stats[0].n
         ]
-        keys = list(dict.fromkeys(sorted(str(row["key"]) for row in found)))
-        kept = keys[: len(charts.COLOURS)]
-        if not found:
+        if not rows:
             st.caption(f"No window of this time is in {escaped(place)}.")
             return
-        more = f", {len(keys) - len(kept)} further keys are not drawn" if keys != kept else ""
-        data = frame([row for row in found if row["key"] in kept], ("at", "key", "value"))
+        data = frame(rows, ("at", "key", "value"))
         st.altair_chart(charts.lines(data, measure, kept), key="windows")
-        st.caption(f"From {escaped(place)}{more}.")
-
-
-def _key(row: Mapping[str, Any], by: Sequence[str]) -> str:
-    return ", ".join(str(row[name]) for name in by) or "all"
+        more = f", {len(named) - most} further keys are not drawn" if len(named) > most else ""
+        st.caption(
+            f"Means of the windows that begin within each step, from {escaped(place)}{more}."
+        )
 
 
 def _draw_kpis(settings: Settings, spec: Spec) -> None:
