@@ -108,6 +108,17 @@ def hours_asset_uri(stream: str) -> str:
     return f"streamkeeper://hours/{stream}"
 
 
+# Watched folders
+def files_topic(topic: str) -> str:
+    """The compacted topic that keeps the ledger of the files behind a topic."""
+    return f"{topic}.files"
+
+
+def transactional_id(stream: str) -> str:
+    """The name under which Kafka fences an older producer of a stream's folder."""
+    return f"streamkeeper-folder-{stream}"
+
+
 # The lake: paths on HDFS, without scheme and host
 def raw_path(spec: Spec) -> str:
     """Published batches of landed rows, valid and quarantined."""

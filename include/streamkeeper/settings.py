@@ -22,7 +22,8 @@ _PREFIX = "STREAMKEEPER_"
 class Settings(BaseModel):
     """Addresses and folders.
 
-    streams: folder of the declarations; state: folder for launches, logs and exit codes on this
+    streams: folder of the declarations; files: folder below which watched folders of a relative
+    path lie; state: folder for launches, logs and exit codes on this
     host; store: SQLAlchemy URL of PostgreSQL; kafka: bootstrap servers `host:port,...`; lake: HDFS
     address `hdfs://host:port`; cassandra: contact points `host:port,...`; postgres: URLs of the
     databases of sinks, by connection; jars: folder of the locked jars; spark_master: Spark's
@@ -38,6 +39,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     streams: Path = Path("include/streams")
+    files: Path = Path()
     state: Path = Path(".local/state")
     store: str = ""
     kafka: str = ""

@@ -124,6 +124,9 @@ def summary(spec: Spec) -> Iterator[str]:
             f"simulator: {_count(simulator.entities, 'entity', 'entities')}, one message each "
             f"{_seconds(simulator.every)}, from {_count(simulator.hours_back, 'hour')} back on"
         )
+    folder = spec.producer.folder
+    if folder:
+        yield f"folder {folder.path}: {', '.join(folder.patterns)}, {folder.format}"
     replay = spec.producer.replay
     if replay:
         yield f"replay of {replay.format}: {', '.join(replay.columns) or 'messages as they stand'}"

@@ -255,6 +255,8 @@ def _dags(spec: Spec) -> Iterator[str]:
     yield f"{names.keep_dag_id(spec.app)}: keeps the driver alive"
     if spec.producer.simulator:
         yield f"{names.produce_dag_id(spec.name)}: keeps the simulator alive"
+    if folder := spec.producer.folder:
+        yield f"{names.produce_dag_id(spec.name)}: watches the folder {folder.path}"
     yield f"{names.hours_dag_id(spec.name)}: closes hours at {spec.hours.schedule} (UTC)"
     if spec.report:
         yield f"{names.report_dag_id(spec.name)}: mails reports to {', '.join(spec.report.to)}"

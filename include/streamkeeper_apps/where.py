@@ -13,7 +13,7 @@ from streamkeeper.errors import SettingsError
 from streamkeeper.settings import Settings
 
 SETTINGS_FILE = Path(".local") / "settings.json"
-_FOLDERS = ("streams", "state", "jars")
+_FOLDERS = ("streams", "files", "state", "jars")
 
 
 def find_settings(folder: Path | None = None, environ: Mapping[str, str] = os.environ) -> Settings:

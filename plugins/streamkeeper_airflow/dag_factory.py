@@ -61,6 +61,8 @@ def _builders(loaded: LoadedStreams, folder: Path) -> Iterator[tuple[str, Callab
     for name, spec in loaded.specs.items():
         if spec.producer.simulator is not None:
             yield names.produce_dag_id(name), lambda s=spec: _produce(s)  # type: ignore[misc]
+        if spec.producer.folder is not None:
+            yield names.produce_dag_id(name), lambda s=spec: _watch(s)  # type: ignore[misc]
         yield names.hours_dag_id(name), lambda s=spec: _hours(s)  # type: ignore[misc]
         if spec.report is not None:
             yield names.report_dag_id(name), lambda s=spec: _report(s)  # type: ignore[misc]
@@ -141,6 +143,40 @@ many messages.
 
 To stop it: pause, then mark the task failed.
 """
+    params = {
+        "hours_back": Param(
+            simulator.hours_back,
+            type="integer",
+            minimum=0,
+            maximum=8760,
+            description="Full hours to send back-dated before the present.",
+        ),
+        "limit": Param(
+            None,
+            type=["null", "integer"],
+            minimum=1,
+            description="Messages to send at most; empty: no limit.",
+        ),
+    }
+    return _produced(spec, doc, params)
+
+
+def _watch(spec: Spec) -> DAG:
+    folder = spec.producer.folder
+    assert folder is not None
+    doc = f"""\
+# Keeps the producer of `{spec.name}` alive
+
+Watches the folder `{folder.path}` and sends each record of its files
+({", ".join(f"`{pattern}`" for pattern in folder.patterns)}) once into the topic
+`{spec.source.kafka.topic}`. `streamkeeper produce files {spec.name}` tells what became of each.
+
+To stop it: pause, then mark the task failed. Launched again, it goes on where it stood.
+"""
+    return _produced(spec, doc, {})
+
+
+def _produced(spec: Spec, doc: str, params: dict[str, Param]) -> DAG:
     with _dag(
         names.produce_dag_id(spec.name),
         doc,
@@ -148,21 +184,7 @@ To stop it: pause, then mark the task failed.
         schedule="@continuous",
         max_active_runs=1,
         max_consecutive_failed_dag_runs=_FAILED_RUNS,
-        params={
-            "hours_back": Param(
-                simulator.hours_back,
-                type="integer",
-                minimum=0,
-                maximum=8760,
-                description="Full hours to send back-dated before the present.",
-            ),
-            "limit": Param(
-                None,
-                type=["null", "integer"],
-                minimum=1,
-                description="Messages to send at most; empty: no limit.",
-            ),
-        },
+        params=params,
     ) as dag:
         KeepProducerOperator(
             task_id="produce", launch_name=spec.name, specs=[spec], doc_md=doc, **_KEEP_RETRIES

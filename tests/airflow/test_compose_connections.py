@@ -26,7 +26,7 @@ def container(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 def test_launches_get_the_addresses_that_commands_get(container: dict[str, str]) -> None:
     found = settings_from_connections()
     by_hand = Settings.from_environment(container)
-    for name in ("store", "kafka", "lake", "cassandra", "streams", "state", "jars"):
+    for name in ("store", "kafka", "lake", "cassandra", "streams", "files", "state", "jars"):
         assert getattr(found, name) == getattr(by_hand, name), name
     sinks = sink_url("postgres_default", BaseHook.get_connection("postgres_default"))
     assert by_hand.postgres == {"postgres_default": sinks}

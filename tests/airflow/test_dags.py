@@ -7,13 +7,18 @@ import os
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import DAG, Asset
 from airflow.serialization.serialized_objects import DagSerialization
 
+from streamkeeper.launches import Launch
+from streamkeeper.settings import Settings
+from streamkeeper.spec.loader import load_spec
 from streamkeeper_airflow.dag_factory import build_dags
 
 ROOT = Path(__file__).parents[2]
@@ -47,6 +52,7 @@ def test_the_dag_file_gives_the_declared_streams() -> None:
         "report__temperature",
         "analyse__iot",
         *(f"{what}__logs" for what in ("keep", "produce", "hours", "report")),
+        *(f"{what}__building_files" for what in ("keep", "produce", "hours")),
     }
 
 
@@ -136,6 +142,21 @@ def test_the_producer_offers_its_parameters(dags: dict[str, DAG]) -> None:
     params = dags["produce__temperature"].params
     assert params["hours_back"] == 3
     assert params["limit"] is None
+
+
+def test_a_folder_has_a_producer_that_watches_it() -> None:
+    spec = load_spec(ROOT / "include" / "streams" / "building_files.yaml")
+    (dag,) = [
+        dag
+        for dag in build_dags(ROOT / "include" / "streams")
+        if dag.dag_id == "produce__building_files"
+    ]
+    assert "Watches the folder `sensor_data`" in (dag.doc_md or "")
+    task: Any = dag.get_task("produce")
+    launch = Launch(epoch=7, kind="producer", name=spec.name, began_at=datetime.now(UTC))
+    command = task.command(Settings(), Path("launch.json"), launch)
+    assert command[1:] == ["produce", "folder", "building_files", "--launch", "launch.json"]
+    assert task.options({"params": {}}) == {"hours_back": None, "limit": None}
 
 
 def test_a_broken_declaration_becomes_a_paused_dag_with_its_mistakes(dags: dict[str, DAG]) -> None:

@@ -215,6 +215,7 @@ def test_volumes_are_declared_and_used_and_hold_all_data() -> None:
     assert names["dfs.namenode.name.dir"] == f"file://{used['namenode-data']}"
     assert names["dfs.datanode.data.dir"] == f"file://{used['datanode-data']}"
     assert used["streamkeeper-state"] == environment()["STREAMKEEPER_STATE"]
+    assert used["streamkeeper-files"] == environment()["STREAMKEEPER_FILES"]
     assert used["./include/streams"] == environment()["STREAMKEEPER_STREAMS"]
     assert used["airflow-logs"] == environment()["AIRFLOW__LOGGING__BASE_LOG_FOLDER"]
     passwords = Path(environment()["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"])

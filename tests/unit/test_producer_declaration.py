@@ -45,6 +45,10 @@ def replay(form: str, **more: Any) -> dict[str, Any]:
     return {"replay": {"format": form} | more}
 
 
+def folder(**more: Any) -> dict[str, Any]:
+    return {"folder": {"path": "files"} | more}
+
+
 SITE = {"name": "Fès", "latitude": 34.03, "longitude": -5.0}
 EPISODE: dict[str, Any] = {
     **{"name": "off", "every": "1h", "lasts": ["1min", "5min"]},
@@ -233,6 +237,24 @@ HOST = {"columns": {"id": "host"}}
             "did you mean 'id'?",
         ),
         (replay("xml"), "producer.replay.format: 'xml' is not one of the valid values"),
+        (
+            folder(),
+            "source.kafka.kind: 'plain' a watched folder fills its topic in transactions, so that "
+            "no crash loses or repeats a record; write source.kafka.kind: transactional",
+        ),
+        (
+            folder(format="csv"),
+            "producer.folder.format: 'csv' records are sent unchanged, and source.format is json",
+        ),
+        (
+            folder() | simulator(),
+            "producer.folder: a stream has one producer that is kept: a simulator or a folder",
+        ),
+        (folder(header=False), "producer.folder.header: only CSV has one; the format is json"),
+        (folder(files=["*", "../*"]), "producer.folder.files[1]: '../*' must lie below the folder"),
+        (folder(settle="0s"), "producer.folder.settle"),
+        (folder(files=[]), "producer.folder.files"),
+        (folder(encoding="utf-9"), "valid: utf-8, latin-1, utf-16; did you mean 'utf-8'?"),
     ],
 )
 def test_mistakes(tmp_path: Path, producer: dict[str, Any], text: str) -> None:
@@ -305,3 +327,16 @@ def test_what_has_landed_stands_beside_the_newest_producer_of_the_hour() -> None
     assert headline(launch) == (
         "launch 4: by hand (me@here), since 2026-11-24 10:00:00 UTC, runs or was killed"
     )
+
+
+def test_a_folder_comes_back_as_it_was_dumped(tmp_path: Path) -> None:
+    path = tmp_path / "made.yaml"
+    data = declaration(**folder(files=["**/*.json"], settle="5s", encoding="latin-1"))
+    data["source"]["kafka"]["kind"] = "transactional"
+    path.write_text(json.dumps(data))
+    spec = load_spec(path)
+    assert Spec.model_validate(spec.dump()) == spec
+    data["source"]["kafka"]["topic"] = "t" * 244
+    path.write_text(json.dumps(data))
+    with pytest.raises(DeclarationError, match="the ledger of its files is kept in <topic>"):
+        load_spec(path)

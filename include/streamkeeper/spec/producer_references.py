@@ -43,6 +43,39 @@ def producer_problems(data: dict[str, Any], fields: dict[str, dict[str, Any]]) -
         yield from _Simulator(simulator, fields).problems()
     if isinstance(replay := producer.get("replay"), dict):
         yield from _Replay(replay, fields).problems()
+    if isinstance(folder := producer.get("folder"), dict):
+        yield from _folder_problems(folder, producer, _mapping(data.get("source")))
+
+
+def _folder_problems(
+    folder: dict[str, Any], producer: dict[str, Any], source: dict[str, Any]
+) -> Iterator[Problem]:
+    """Yield the mistakes of a watched folder."""
+    path: KeyPath = ("producer", "folder")
+    kafka = _mapping(source.get("kafka"))
+    kind = kafka.get("kind", "plain")
+    if kind != "transactional":
+        message = (
+            "a watched folder fills its topic in transactions, so that no crash loses or repeats "
+            "a record; write source.kafka.kind: transactional"
+        )
+        yield Problem(("source", "kafka", "kind"), message, kind)
+    topic = kafka.get("topic")
+    if isinstance(topic, str) and len(topic) > 243:
+        message = "is too long: the ledger of its files is kept in <topic>.files; at most 243 signs"
+        yield Problem(("source", "kafka", "topic"), message, topic)
+    if "simulator" in producer:
+        message = "a stream has one producer that is kept: a simulator or a folder"
+        yield Problem(path, message)
+    form, wanted = folder.get("format", "json"), source.get("format", "json")
+    if isinstance(form, str) and isinstance(wanted, str) and form.split("_")[0] != wanted:
+        message = f"records are sent unchanged, and source.format is {wanted}"
+        yield Problem((*path, "format"), message, form)
+    if "header" in folder and form != "csv":
+        yield Problem((*path, "header"), f"only CSV has one; the format is {form}")
+    for i, pattern in enumerate(texts(folder.get("files"))):
+        if pattern.startswith("/") or ".." in pattern.split("/"):
+            yield Problem((*path, "files", i), "must lie below the folder", pattern)
 
 
 def _mapping(value: Any) -> dict[str, Any]:

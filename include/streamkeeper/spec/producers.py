@@ -193,8 +193,45 @@ class Replay(Model):
     key: str | None = None
 
 
+Some = Annotated[Duration, Field(gt=timedelta(0), le=timedelta(days=7))]
+
+
+class Folder(Model):
+    """A watched folder: every file that lies in it becomes messages, once.
+
+    path: relative to the folder of the project, or absolute; files: patterns of the names, below
+    it (default: those that the format usually has); format: `json`, each file JSON lines, or one
+    object, or one array of them; `json_lines`, always a line each; `csv`; header: whether the first
+    line of a CSV file holds the columns' names; every: how often it is looked at; settle: a file
+    is read once it looked the same for so long; give_up: one that is broken off counts as
+    incomplete after so long.
+    """
+
+    path: Annotated[str, Field(min_length=1, max_length=1000)]
+    files: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    format: Literal["json", "json_lines", "csv"] = "json"
+    header: bool = True
+    encoding: Literal["utf-8", "latin-1", "utf-16"] = "utf-8"
+    every: Some = timedelta(seconds=2)
+    settle: Some = timedelta(seconds=2)
+    give_up: Some = timedelta(minutes=10)
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """The patterns, declared or usual."""
+        return self.files or USUAL_FILES[self.format]
+
+
+USUAL_FILES = {
+    "json": ("*.json", "*.jsonl", "*.ndjson", "*.json.gz", "*.jsonl.gz", "*.ndjson.gz"),
+    "json_lines": ("*.jsonl", "*.ndjson", "*.json", "*.jsonl.gz", "*.ndjson.gz", "*.json.gz"),
+    "csv": ("*.csv", "*.csv.gz"),
+}
+
+
 class Producer(Model):
-    """What fills the topic: a simulator that runs, a replay of files, or both."""
+    """What fills the topic: a simulator that runs or a watched folder; and a replay of files."""
 
     simulator: Simulator | None = None
+    folder: Folder | None = None
     replay: Replay | None = None

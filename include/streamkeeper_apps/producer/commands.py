@@ -1,4 +1,4 @@
-"""The commands `streamkeeper produce simulate`, `replay` and `status`."""
+"""The commands `streamkeeper produce simulate`, `folder`, `files`, `replay` and `status`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ def add_produce_commands(commands: Any) -> None:
     produce = commands.add_parser("produce", help="fill a stream's topic")
     kinds = produce.add_subparsers(required=True, metavar="WHAT")
     _add_simulate(kinds)
+    _add_folder(kinds)
+    _add_files(kinds)
     _add_replay(kinds)
     _add_status(kinds)
 
@@ -54,6 +56,45 @@ def _add_simulate(kinds: Any) -> None:
     )
     _common(simulate)
     simulate.set_defaults(run=_simulate)
+
+
+def _add_folder(kinds: Any) -> None:
+    folder = kinds.add_parser(
+        "folder",
+        help="the files of a watched folder, each record once",
+        description="Sends every record of the files that lie, or come to lie, in the declared "
+        "folder. What was sent stands in a ledger in Kafka, written in the same transactions, so "
+        "nothing is lost or sent twice. Nothing in the folder is moved, changed or deleted.",
+    )
+    folder.add_argument("stream", metavar="STREAM")
+    folder.add_argument("--once", action="store_true", help="end when every file has its verdict")
+    folder.add_argument(
+        "--again",
+        metavar="PATH",
+        help="only ask that a file, told as in `produce files`, is read once more; the producer "
+        "that runs does so, or the next one",
+    )
+    folder.add_argument("--launch", type=Path, metavar="FILE", help="the launch.json of a launch")
+    _common(folder)
+    folder.set_defaults(run=_folder)
+
+
+def _add_files(kinds: Any) -> None:
+    files = kinds.add_parser(
+        "files",
+        help="what became of the files of a watched folder",
+        description="Shows the ledger of a watched folder: each file, its state, its records.",
+    )
+    files.add_argument("stream", metavar="STREAM")
+    files.add_argument(
+        "--landed",
+        action="store_true",
+        help="also count what has landed of each file, valid and quarantined",
+    )
+    files.add_argument(
+        "--json", action="store_true", help="a JSON object a line, with all that is known"
+    )
+    files.set_defaults(run=_files)
 
 
 def _add_replay(kinds: Any) -> None:
@@ -109,6 +150,20 @@ def _simulate(options: argparse.Namespace) -> int:
     from streamkeeper_apps.where import find_settings
 
     return run_simulator(find_settings(), options)
+
+
+def _folder(options: argparse.Namespace) -> int:
+    from streamkeeper_apps.producer.folder.run import run_folder
+    from streamkeeper_apps.where import find_settings
+
+    return run_folder(find_settings(), options)
+
+
+def _files(options: argparse.Namespace) -> int:
+    from streamkeeper_apps.producer.folder.table import show_files
+    from streamkeeper_apps.where import find_settings
+
+    return show_files(find_settings(), options)
 
 
 def _replay(options: argparse.Namespace) -> int:

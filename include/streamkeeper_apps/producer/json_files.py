@@ -211,40 +211,60 @@ class JsonArray(_JsonFile):
         Raises StreamkeeperError where the text is no JSON array any more; what stands before was
         read.
         """
-        pieces = _Pieces(self)
-        if pieces.peek() != "[":
-            raise self._wrong(0, "a JSON array begins with [; for a value a line: json_lines")
-        pieces.skip(1)
-        count = 0
-        while (sign := pieces.peek()) != "]":
-            if count:
-                if sign != ",":
-                    raise self._wrong(count, f"{sign or 'the end'!r} stands where , or ] must be")
-                pieces.skip(1)
-                pieces.peek()
-            yield self.record(pieces.value(count))
-            count += 1
-        pieces.skip(1)
-        if (sign := pieces.peek()) != "":
-            raise self._wrong(count, f"{sign!r} stands behind the array")
+        pieces = Pieces(self.stream, "utf-8-sig", self._wrong)
+        try:
+            for element in pieces.elements():
+                yield self.record(element.decode("utf-8", "surrogateescape"))
+        except DAMAGED as error:
+            raise self.damaged(f"byte {self.position} of it", error) from None
 
-    def _wrong(self, count: int, reason: str) -> StreamkeeperError:
+    def _wrong(self, count: int, reason: str, cut: bool) -> StreamkeeperError:
+        if not count and reason == NO_ARRAY:
+            reason = f"{NO_ARRAY}; for a value a line: json_lines"
         return StreamkeeperError(
             f"{self.path}: after element {count}: {reason}; the elements before it were read"
         )
 
-    def cut(self, count: int, reason: str) -> StreamkeeperError:
-        """Return the error for an element that cannot be read."""
-        return self._wrong(count, reason)
+
+NO_ARRAY = "a JSON array begins with ["
+Wrong = Callable[[int, str, bool], StreamkeeperError]
+"""Makes the error for what follows so many values: how many, why, whether it merely breaks off."""
 
 
-class _Pieces:
-    """The text of a file, read on as it is needed."""
+class Pieces:
+    """The values of a stream of JSON, read on as it is needed.
 
-    def __init__(self, source: JsonArray) -> None:
-        self._source = source
-        self._decode = codecs.getincrementaldecoder("utf-8-sig")("surrogateescape").decode
+    Parameters: stream; codec, which passes bytes that it cannot decode through where it can;
+    wrong, makes the errors.
+    """
+
+    def __init__(self, stream: Any, codec: str, wrong: Wrong) -> None:
+        self._stream, self._wrong = stream, wrong
+        errors = "surrogateescape" if codec.startswith("utf-8") else "strict"
+        self._decode = codecs.getincrementaldecoder(codec)(errors).decode
         self._text, self._at, self._ended = "", 0, False
+
+    def elements(self) -> Iterator[bytes]:
+        """Yield every element of one array, its bytes as they stand.
+
+        Raises the error that `wrong` makes where the text is no array any more.
+        """
+        if self.peek() != "[":
+            raise self._wrong(0, NO_ARRAY, False)
+        self._at += 1
+        count = 0
+        while (sign := self.peek()) != "]":
+            if count:
+                if sign != ",":
+                    told = f"{sign or 'the end'!r} stands where , or ] must be"
+                    raise self._wrong(count, told, not sign)
+                self._at += 1
+                self.peek()
+            yield self.value(count)
+            count += 1
+        self._at += 1
+        if sign := self.peek():
+            raise self._wrong(count, f"{sign!r} stands behind the array", False)
 
     def peek(self) -> str:
         """Skip blanks; return the next sign, empty at the end."""
@@ -254,12 +274,8 @@ class _Pieces:
             if self._at < len(self._text) or not self._more():
                 return self._text[self._at : self._at + 1]
 
-    def skip(self, count: int) -> None:
-        """Go on by so many signs."""
-        self._at += count
-
-    def value(self, count: int) -> str:
-        """Return the text of the next value; count, how many came before it."""
+    def value(self, count: int) -> bytes:
+        """Return the bytes of the next value; count, how many came before it."""
         while True:
             try:
                 _, end = _PLAIN.raw_decode(self._text, self._at)
@@ -267,10 +283,11 @@ class _Pieces:
                 if not goes_on or not self._more():
                     found = self._text[self._at : end]
                     self._at = end
-                    return found
+                    return found.encode("utf-8", "surrogateescape")
             except (ValueError, RecursionError) as error:
                 if not self._more():
-                    raise self._source.cut(count, f"no JSON value: {error}") from None
+                    cut = self._ended and _breaks_off(error, self._text)
+                    raise self._wrong(count, f"no JSON value: {error}", cut) from None
 
     def _more(self) -> bool:
         """Read on; tell whether there was more."""
@@ -285,16 +302,26 @@ class _Pieces:
 
     def _piece(self, size: int) -> bytes:
         """Return about so many bytes, fewer before the end or a damage; that is raised next."""
-        stream: Any = self._source.stream
         got = bytearray()
         try:
-            while len(got) < size and (raw := stream.read1(size - len(got))):
+            while len(got) < size and (raw := self._stream.read1(size - len(got))):
                 got += raw
-        except DAMAGED as error:
+        except DAMAGED:
             if not got:
-                where = f"byte {self._source.position} of it"
-                raise self._source.damaged(where, error) from None
+                raise
         return bytes(got)
+
+
+# An error so near to the end of a text is one of what is missing there.
+_NEAR_THE_END = 8
+
+
+def _breaks_off(error: Exception, text: str) -> bool:
+    """Tell whether what is wrong with a text is that it ends."""
+    if not isinstance(error, json.JSONDecodeError):
+        return False
+    near = error.pos >= len(text.rstrip(_BLANKS)) - _NEAR_THE_END
+    return near or error.msg.startswith("Unterminated string")
 
 
 _PLAIN = json.JSONDecoder(parse_float=str, parse_int=str)

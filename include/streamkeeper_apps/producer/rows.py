@@ -37,7 +37,7 @@ class CsvFile(Source):
         super().__init__(path, spec)
         # Bytes that are no UTF-8 pass through unchanged and fail the check parse:utf8.
         decoded = io.TextIOWrapper(self.stream, "utf-8-sig", errors="surrogateescape", newline="")
-        self._lines, self._delimiter = _Lines(decoded), self.replay.delimiter
+        self._lines, self._delimiter = Lines(decoded), self.replay.delimiter
         self._reader = csv.reader(self._lines, delimiter=self._delimiter, strict=True)
         csv.field_size_limit(_LARGEST_CELL)
         header = self._next()
@@ -139,7 +139,7 @@ class CsvFile(Source):
         return _of(places[0], column_converter(field, column, missing))
 
 
-class _Lines:
+class Lines:
     """The lines of a text; remembers those of the present record and whether they have ended."""
 
     def __init__(self, text: IO[str]) -> None:
@@ -161,7 +161,7 @@ class _Lines:
         self.count += len(lines)
         return lines
 
-    def __iter__(self) -> _Lines:
+    def __iter__(self) -> Lines:
         return self
 
     def __next__(self) -> str:

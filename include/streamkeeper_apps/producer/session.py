@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 import gc
+import json
 import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from streamkeeper.errors import KafkaUnavailable, StreamkeeperError
-from streamkeeper.launches import EXIT_DRAINED, EXIT_ERROR, EXIT_FENCED, EXIT_UNAVAILABLE
+from streamkeeper import names
+from streamkeeper.errors import (
+    KafkaUnavailable,
+    LaunchConflict,
+    SettingsError,
+    StoreUnavailable,
+    StreamkeeperError,
+)
+from streamkeeper.launches import (
+    EXIT_DRAINED,
+    EXIT_ERROR,
+    EXIT_FENCED,
+    EXIT_UNAVAILABLE,
+    Launch,
+)
 from streamkeeper.settings import Settings
 from streamkeeper.spec.models import Spec
+from streamkeeper_apps.control import lives
 from streamkeeper_apps.producer.display import Display
 from streamkeeper_apps.producer.heartbeat import Beating, ByHand
 from streamkeeper_apps.producer.messages import Counts
@@ -147,3 +163,34 @@ def tell_by_hand(
         store = Store(settings.store)
         stop.heartbeat = ByHand(store, spec.name, lambda: sender.by_hour, display.say)
         stop.heartbeat.start()
+
+
+def refuse_beside(settings: Settings, spec: Spec, display: Display, what: str, advice: str) -> None:
+    """Raise LaunchConflict when a launched producer of the stream lives.
+
+    Parameters: what, it does; advice, what to do; `{dag}` in it is the name of its DAG.
+    """
+    if not settings.store:
+        return
+    try:
+        holder = Store(settings.store).holder("producer", spec.name)
+    except StoreUnavailable as error:
+        display.say(f"whether a launched producer runs cannot be seen: {error}")
+        return
+    if holder is not None and lives(holder):
+        told = advice.format(dag=names.produce_dag_id(spec.name))
+        raise LaunchConflict(f"launch {holder.epoch} {what} of {spec.name!r} already; {told}")
+
+
+def read_launch(path: Path, stream: str) -> tuple[Launch, Spec, dict[str, Any]]:
+    """Return a launch's snapshot: the launch, the stream's declaration, what else was asked.
+
+    Raises SettingsError for a file that is none.
+    """
+    try:
+        snapshot = json.loads(path.read_text(encoding="utf-8"))
+        launch = Launch.model_validate(snapshot["launch"])
+        specs = {spec.name: spec for spec in map(Spec.model_validate, snapshot["specs"])}
+        return launch, specs[stream], snapshot.get("options") or {}
+    except (OSError, ValueError, KeyError) as error:
+        raise SettingsError(f"{path} is no launch of the stream {stream!r}: {error}") from None

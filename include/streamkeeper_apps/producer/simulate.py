@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
-from streamkeeper.errors import (
-    KafkaUnavailable,
-    LaunchConflict,
-    SettingsError,
-    StoreUnavailable,
-)
+from streamkeeper.errors import KafkaUnavailable, StoreUnavailable
 from streamkeeper.launches import EXIT_UNAVAILABLE, Launch
 from streamkeeper.settings import Settings
 from streamkeeper.spec.models import Spec
-from streamkeeper_apps.control import lives
 from streamkeeper_apps.producer.display import Display
 from streamkeeper_apps.producer.faults import KINDS, share_of, with_faults
 from streamkeeper_apps.producer.heartbeat import Beating, Heartbeat
@@ -31,6 +23,8 @@ from streamkeeper_apps.producer.session import (
     few_collections,
     open_sender,
     prepare_topic,
+    read_launch,
+    refuse_beside,
     say_refusals,
     tell_by_hand,
     wait_for,
@@ -62,7 +56,8 @@ def run_simulator(
     store = Store(settings.need("store")) if launch else None
     where = settings.need("kafka")
     if not launch and not options.beside:
-        _refuse_beside(settings, spec, display)
+        advice = "a second producer doubles them: stop the DAG {dag} first, or add --beside"
+        refuse_beside(settings, spec, display, "sends the readings", advice)
     prepare_topic(settings, spec, options.wait, display, stop)
     before = None
     if store and launch and not options.fresh:
@@ -89,23 +84,6 @@ def _number(simulation: Simulation, instant: datetime) -> int:
     return simulation.first_from(micros(instant))
 
 
-def _refuse_beside(settings: Settings, spec: Spec, display: Display) -> None:
-    """Raise LaunchConflict when a launched producer sends the same readings already."""
-    if not settings.store:
-        return
-    try:
-        holder = Store(settings.store).holder("producer", spec.name)
-    except StoreUnavailable as error:
-        display.say(f"whether a launched producer runs cannot be seen: {error}")
-        return
-    if lives(holder):
-        raise LaunchConflict(
-            f"launch {holder.epoch if holder else ''} sends the readings of {spec.name!r} already; "
-            f"a second producer doubles them: stop the DAG produce__{spec.name} first, "
-            "or add --beside"
-        )
-
-
 def _earlier(
     store: Store, launch: Launch, seconds: float, display: Display, stop: Stop
 ) -> Before | None:
@@ -126,7 +104,7 @@ def _order(
     """Return launch, declaration, hours back and limit; what is typed outranks the launch's."""
     launch, asked = None, dict[str, Any]()
     if options.launch is not None:
-        launch, spec, asked = _read_launch(options.launch, options.stream)
+        launch, spec, asked = read_launch(options.launch, options.stream)
     else:
         spec = declared(settings, options.stream)
     simulator = spec.producer.simulator
@@ -136,16 +114,6 @@ def _order(
         for name, typed in (("hours_back", options.hours_back), ("limit", options.limit))
     ]
     return launch, spec, default if chosen[0] is None else int(chosen[0]), chosen[1]
-
-
-def _read_launch(path: Path, stream: str) -> tuple[Launch, Spec, dict[str, Any]]:
-    try:
-        snapshot = json.loads(path.read_text(encoding="utf-8"))
-        launch = Launch.model_validate(snapshot["launch"])
-        specs = {spec.name: spec for spec in map(Spec.model_validate, snapshot["specs"])}
-        return launch, specs[stream], snapshot.get("options") or {}
-    except (OSError, ValueError, KeyError) as error:
-        raise SettingsError(f"{path} is no launch of the stream {stream!r}: {error}") from None
 
 
 def _conclude(run: Simulating, sender: Sender, display: Display, heartbeat: Beating | None) -> int:

@@ -51,7 +51,7 @@ def folders() -> Settings:
     found = Settings.from_environment()
     base = home()
     return found.model_copy(
-        update={name: base / getattr(found, name) for name in ("streams", "state", "jars")}
+        update={name: base / getattr(found, name) for name in ("streams", "files", "state", "jars")}
     )
 
 

@@ -274,12 +274,13 @@ class KeepProducerOperator(KeepOperator):
     def command(self, settings: Settings, snapshot: Path, launch: Launch) -> list[str]:
         """Return the command line of the producer."""
         program = str(Path(sys.executable).parent / "streamkeeper")
-        return [program, "produce", "simulate", self.launch_name, "--launch", str(snapshot)]
+        kind = "folder" if any(spec.producer.folder for spec in self.specs) else "simulate"
+        return [program, "produce", kind, self.launch_name, "--launch", str(snapshot)]
 
     def options(self, context: Context) -> dict[str, Any]:
-        """Return hours_back and limit of this run."""
+        """Return hours_back and limit of this run; a folder's producer knows neither."""
         params: Mapping[str, Any] = context["params"]
-        return {"hours_back": params["hours_back"], "limit": params["limit"]}
+        return {name: params.get(name) for name in ("hours_back", "limit")}
 
 
 def _owner(context: Context) -> Owner:
