@@ -37,6 +37,7 @@ MEASUREMENTS = {
     "kpis_20m": "bench.kpis",
     "replay": "bench.replay",
     "show": "bench.show",
+    "dashboard_paint": "bench.dashboard_paint",
     "freshness_p99": "bench.freshness",
     "first_report_mail": "bench.demo",
     "weather_whole": "bench.whole_weather",

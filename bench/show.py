@@ -57,7 +57,7 @@ def measure(short: bool) -> list[Row]:
         spec = readings_stream(settings, f"bench-show-{uuid.uuid4().hex[:8]}")
         declaration = spec.model_dump(mode="json", exclude_defaults=True, exclude={"name"})
         (Path(folder) / f"{spec.name}.yaml").write_text(yaml.safe_dump(declaration))
-        _land(settings, spec, count)
+        land(settings, spec, count)
         # The first process compiles what the later ones find compiled, as on anyone's machine.
         _run(settings, spec.name, folder, *next(iter(_looks(count).items())))
         seconds = {
@@ -113,9 +113,9 @@ def _run(settings: Settings, stream: str, streams: str, what: str, expected: str
 
 
 # What the driver and the close write
-def _land(settings: Settings, spec: Spec, count: int) -> None:
+def land(settings: Settings, spec: Spec, count: int) -> None:
     """Publish batches and closed hours as the driver and a close do, without starting Spark."""
-    rows, generation = _rows(count), str(uuid.uuid4())
+    rows, generation = landed_rows(count), str(uuid.uuid4())
     small = count // 2_500
     sizes = [(count * 6 // 10) // small] * small
     sizes.append(count - sum(sizes))
@@ -175,7 +175,8 @@ def _write(client: Any, path: str, data: bytes) -> None:
         file.write(data)
 
 
-def _rows(count: int) -> pa.Table:
+def landed_rows(count: int) -> pa.Table:
+    """Return readings of three hours as they landed, some of them quarantined."""
     draw = np.random.default_rng(1)
     number = np.arange(count)
     micros = int(_BEGIN.timestamp() * 1e6) + number * int(3 * 3_600e6 / count)

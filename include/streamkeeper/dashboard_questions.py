@@ -257,7 +257,11 @@ class Pairs(Question):
         return list(combinations(self.variables, 2))
 
     def sql(self, dialect: Dialect, span: Span) -> str:
-        told = [f"regr_{of}({_number(y)}, {_number(x)})" for x, y in self.pairs for of in self._OF]
+        told = [
+            f"regr_{of}({dialect.number(y, self.where)}, {_number(x)})"
+            for x, y in self.pairs
+            for of in self._OF
+        ]
         what = ", ".join(told) or "1"
         return f"SELECT {what} FROM {dialect.rows} WHERE {dialect.within(span)}"
 

@@ -5,24 +5,17 @@ from __future__ import annotations
 import io
 import json
 import math
-import os
 import random
-import shutil
-import subprocess
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-import httpx
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
-from drivers import wait_for
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
 from streamkeeper import names
 from streamkeeper.hours import HOUR
@@ -32,7 +25,6 @@ from streamkeeper.settings import Settings
 from streamkeeper.spec.loader import load_spec
 from streamkeeper.spec.models import Spec
 from streamkeeper.spec.sinks import PostgresSink
-from streamkeeper_apps.dashboard.commands import HEALTH, LOOPBACK, command
 from streamkeeper_io.lake import arrow_filesystem
 from streamkeeper_io.postgres import Rank, TableWriter
 from streamkeeper_io.postgres_sinks import raw_table, window_table
@@ -48,10 +40,6 @@ SITES = (
     ("Agadir", 30.428, -9.598),
 )
 EVERY = timedelta(seconds=10)
-_FLAGS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-)
 Row = dict[str, Any]
 
 
@@ -281,63 +269,7 @@ def _write(settings: Settings, path: str, data: bytes) -> None:
         file.write(data)
 
 
-# The server and the browser
-@contextmanager
-def served(settings: Settings, port: int, log: Path) -> Iterator[str]:
-    """Serve the dashboard; give its address."""
-    url = f"http://{LOOPBACK}:{port}"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command(port),
-            env=os.environ | settings.environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        wait_for(lambda: _healthy(url) or process.poll() is not None, "the dashboard", 180)
-        assert process.poll() is None, log.read_text()
-        yield url
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
-def _healthy(url: str) -> bool:
-    try:
-        return httpx.get(url + HEALTH, timeout=2, trust_env=False).text == "ok"
-    except httpx.HTTPError:
-        return False
-
-
-def chromium() -> str:
-    """Return the path of Chromium; AssertionError names the package where there is none."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser")
-    assert found, (
-        "Chromium is not installed, and the dashboard's pages are tested in it: install the "
-        "package chromium (Debian, Ubuntu: apt-get install chromium fonts-dejavu-core)"
-    )
-    return found
-
-
-@contextmanager
-def browser_page(*, dark: bool = False, width: int = 1360, height: int = 1000) -> Iterator[Page]:
-    """Give a page of Chromium with a profile of its own."""
-    with tempfile.TemporaryDirectory(prefix="chromium-") as profile, sync_playwright() as play:
-        context = play.chromium.launch_persistent_context(
-            profile,
-            executable_path=chromium(),
-            args=list(_FLAGS),
-            viewport={"width": width, "height": height},
-            color_scheme="dark" if dark else "light",
-            timezone_id="Asia/Tokyo",
-        )
-        try:
-            yield context.pages[0] if context.pages else context.new_page()
-        finally:
-            context.close()
-
-
+# The pages
 def address(url: str, stream: str, view: str = "live") -> str:
     """Return the address of a page."""
     return f"{url}/?{urlencode({'stream': stream, 'view': view})}"

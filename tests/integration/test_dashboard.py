@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import combinations
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
+from bench.browser import browser
 from dashboards import (
     Row,
     address,
-    browser_page,
     close_kpis,
     declaration,
     declare,
@@ -20,18 +23,20 @@ from dashboards import (
     in_postgres,
     make_rows,
     mean,
-    served,
     tiles,
     windows_in_postgres,
 )
 from playwright.sync_api import Page, expect
 
-from streamkeeper.dashboards import figure
+from streamkeeper.dashboard_questions import Broken, Last, Means, Pairs
+from streamkeeper.dashboards import Span, figure, layout
 from streamkeeper.hours import HOUR
 from streamkeeper.names import hour_of
 from streamkeeper.settings import Settings
 from streamkeeper.spec.models import Spec
+from streamkeeper_apps.local.dashboard import Dashboard
 from streamkeeper_apps.local.stack import LocalStack
+from streamkeeper_io.readings import open_readings
 
 NEWEST = datetime.now(UTC).replace(microsecond=0)
 PERIOD = timedelta(minutes=15)
@@ -47,6 +52,7 @@ class Served:
     settings: Settings
     streams: dict[str, Spec]
     rows: list[Row]
+    windows: list[Row]
     outside: list[str]
 
     def open(self, stream: str, view: str = "live") -> Page:
@@ -74,7 +80,7 @@ def dashboard(
     rows = make_rows(NEWEST, 2 * HOUR)
     half = len(rows) // 2
     in_postgres(settings, streams["air"], rows)
-    windows_in_postgres(settings, streams["air"], rows)
+    windows = windows_in_postgres(settings, streams["air"], rows)
     for batch, part in enumerate((rows[:half], rows[half:])):
         in_lake(settings, streams["air_lake"], part, batch, batch * half)
     for name in ("air", "air_lake"):
@@ -82,13 +88,26 @@ def dashboard(
             close_kpis(settings, streams[name], hour, rows)
     databases = settings.postgres | {"gone_db": f"postgresql+psycopg://me:secret@{unused}/x"}
     given = settings.model_copy(update={"streams": folder, "postgres": databases})
-    port = stack.places.ports.get("dashboard")
-    with served(given, port, folder / "log") as url, browser_page() as page:
-        outside: list[str] = []
-        page.on("request", lambda r: outside.append(r.url) if not r.url.startswith(url) else None)
-        page.set_default_timeout(30_000)
-        expect.set_options(timeout=30_000)
-        yield Served(url, page, given, streams, rows, outside)
+    server = Dashboard(stack.places, lambda: given)
+    server.start()
+    # Of a browser in another zone than UTC.
+    view = {"width": 1360, "height": 1000}
+    try:
+        server.wait_ready()
+        with browser(viewport=view, timezone_id="Asia/Tokyo") as context:
+            page, outside = context.pages[0], _outside(context.pages[0], server.url)
+            yield Served(server.url, page, given, streams, rows, windows, outside)
+    finally:
+        server.stop()
+
+
+def _outside(page: Page, url: str) -> list[str]:
+    """Return a list that gets what a page asks of other hosts."""
+    found: list[str] = []
+    page.on("request", lambda r: found.append(r.url) if not r.url.startswith(url) else None)
+    page.set_default_timeout(30_000)
+    expect.set_options(timeout=30_000)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -165,6 +184,91 @@ def test_the_live_view_has_the_figures_of_the_rows(dashboard: Served, stream: st
                         '[data-testid="stVegaLiteChart"] svg')).to_have_count(5)  # fmt: skip
     expect(page.get_by_text("cannot be shown")).to_have_count(0)
     assert dashboard.outside == [], "a page needs nothing from other hosts"
+
+
+@pytest.mark.parametrize("stream", ["air", "air_lake"])
+def test_the_trend_view_is_drawn_whole(dashboard: Served, stream: str) -> None:
+    page = dashboard.open(stream, "trend")
+    # Four evolutions, two comparisons, two of alerts, correlations, windows, two KPIs; no windows
+    # were computed of the stream in the lake.
+    charts = page.get_by_test_id("stVegaLiteChart").locator("canvas, svg")
+    expect(charts).to_have_count(12 if stream == "air" else 11)
+    for text in ("Comparison by sensor_id", "Alerts: how often", "Correlations", "Closed hours"):
+        expect(page.get_by_text(text)).to_be_visible()
+    expect(page.get_by_text("cannot be shown")).to_have_count(0)
+    assert dashboard.outside == []
+
+
+@pytest.mark.parametrize("stream", ["air", "air_lake"])
+def test_each_question_is_answered_as_computed_here(dashboard: Served, stream: str) -> None:
+    spec = dashboard.streams[stream]
+    names = tuple(VARIABLES)
+    minute = timedelta(minutes=1)
+    # Across the hours' boundaries; the lake has parts of both of its batches in it.
+    span = Span(NEWEST - 100 * minute, NEWEST - 7 * minute)
+    rows = [r for r in dashboard.rows if r["timestamp"] in span]
+    where = layout(spec).where
+    stuffy = next(a for a in spec.alerts if a.name == "stuffy")
+    questions = [
+        Means(names, 5 * minute, "sensor_id", where, only=("sensor_02", "sensor_05")),
+        Broken(stuffy, 10 * minute),
+        Broken(stuffy, by="site"),
+        Last("site", ("latitude", "longitude"), ("co2",)),
+        Pairs(names, where),
+    ]
+    with open_readings(dashboard.settings, spec) as readings:
+        newest = readings.newest()
+        means, often, whose, last, pairs = readings.answer(span, questions)
+    assert newest == max(r["timestamp"] for r in dashboard.rows)
+    assert_means(means, rows, names)
+    broken = beyond(rows)["stuffy"]
+    counted = Counter(r["site"] for r in broken)
+    assert {h.key: h.readings for h in whose} == counted
+    assert sum(h.readings for h in often) == len(broken) > 0
+    assert all(h.at.minute % 10 == 0 and h.at.second == 0 for h in often)
+    for at, site, latitude, longitude, co2 in last:
+        row = max((r for r in rows if r["site"] == site), key=lambda r: r["timestamp"])
+        assert (at, latitude, longitude, co2) == (
+            *(row["timestamp"], row["latitude"], row["longitude"], row["co2"]),
+        )
+    assert len(last) == 6
+    for (x, y), pair in zip(combinations(names, 2), pairs, strict=True):
+        both = [(r[x], r[y]) for r in rows if r["status"] != "failed" and None not in (r[x], r[y])]
+        assert pair.n == len(both)
+        assert pair.correlation == pytest.approx(np.corrcoef(np.array(both).T)[0, 1])
+
+
+def assert_means(means: Any, rows: Sequence[Row], names: Sequence[str]) -> None:
+    """Hold means of five minutes by sensor, without failed ones, against those of the rows."""
+    groups: dict[tuple[datetime, str], list[Row]] = {}
+    for row in rows:
+        if row["sensor_id"] in ("sensor_02", "sensor_05"):
+            at = row["timestamp"]
+            at = at.replace(minute=at.minute // 5 * 5, second=0, microsecond=0)
+            groups.setdefault((at, row["sensor_id"]), []).append(row)
+    assert {(g.at, g.key) for g in means} == set(groups)
+    for group in means:
+        mine = groups[group.at, group.key]
+        assert group.rows == len(mine)
+        for stat, name in zip(group.stats, names, strict=True):
+            known = [r[name] for r in mine if r["status"] != "failed" and r[name] is not None]
+            assert (stat.n, stat.low, stat.high) == (len(known), min(known), max(known))
+            assert stat.mean == pytest.approx(mean(known))
+
+
+def test_windows_are_those_of_the_sink(dashboard: Served) -> None:
+    spec = dashboard.streams["air"]
+    with open_readings(dashboard.settings, spec) as readings:
+        place, answer = readings.window("by_site")
+        span = Span(NEWEST - HOUR, NEWEST)
+        (found,) = answer(span, [Means(("avg_co2",), timedelta(minutes=5), "site")])
+    assert place == "PostgreSQL, table air_agg"
+    expected = {
+        (w["window_start"], w["site"]): w["avg_co2"]
+        for w in dashboard.windows
+        if w["window_start"] in span
+    }
+    assert {(g.at, g.key): g.stats[0].mean for g in found} == pytest.approx(expected)
 
 
 def test_a_new_row_is_seen_without_loading_the_page_again(dashboard: Served) -> None:

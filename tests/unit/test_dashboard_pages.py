@@ -1,0 +1,91 @@
+"""The pages without a browser: a lake that is a folder, and what is missing or wrong."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from local_lake import NOON, declared_stream, publish, row
+from streamkeeper_apps.dashboard import commands, live
+from streamkeeper_apps.dashboard.parts import escaped
+
+APP = Path(commands.__file__).with_name("app.py")
+
+
+def page() -> AppTest:
+    return AppTest.from_file(str(APP), default_timeout=60).run()
+
+
+def texts(found: AppTest) -> str:
+    parts = [*found.error, *found.warning, *found.info, *found.caption, *found.markdown]
+    return "\n".join(part.value for part in parts).replace("\\", "")
+
+
+def test_figures_of_a_lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = declared_stream(tmp_path, monkeypatch)
+    # Two periods up to the newest reading, the later one has twice as many.
+    rows = [row(n, "Fes", temperature=float(n)) for n in range(0, 900, 10)]
+    rows += [row(n, "Rabat", temperature=float(n)) for n in range(900, 1800, 5)]
+    rows = [r | {"at": r["_event_time"], "_hour": NOON} for r in rows]
+    publish(spec, rows[:100], batch=0)
+    publish(spec, rows[100:], batch=1, span=(1, 2))
+    monkeypatch.setattr(
+        live.LakeReadings, "newest", lambda _: NOON + timedelta(seconds=1795), raising=True
+    )
+    found = page()
+    assert not found.exception
+    tiles = {m.label.replace("\\", ""): (m.value, m.delta) for m in found.metric}
+    assert tiles == {
+        "readings": ("180", "+90"),
+        "different city": ("1", "±0"),
+        "mean temperature": ("1,348", "+902"),
+    }
+    assert "from the lake" in texts(found)
+
+
+def test_a_lake_that_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    declared_stream(tmp_path, monkeypatch)
+    monkeypatch.setenv("STREAMKEEPER_LAKE", "hdfs://127.0.0.1:9")
+    found = page()
+    assert not found.exception
+    told = "\n".join(w.value for w in found.warning).replace("\\", "")
+    assert "The rows: away." in told
+    assert "hdfs://127.0.0.1:9 does not answer" in told
+    assert "start HDFS" in told
+
+
+def test_a_lake_that_nobody_has_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    declared_stream(tmp_path, monkeypatch)
+    monkeypatch.setenv("STREAMKEEPER_LAKE", "")
+    told = "\n".join(e.value for e in page().error).replace("\\", "")
+    assert "set STREAMKEEPER_LAKE, or start the local servers" in told
+
+
+def test_no_stream_is_declared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    declared_stream(tmp_path, monkeypatch)
+    (tmp_path / "readings.yaml").unlink()
+    assert "streamkeeper new NAME" in texts(page())
+
+
+def test_a_fault_of_its_own_is_told_without_a_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    declared_stream(tmp_path, monkeypatch)
+
+    def fail(*_: object) -> None:
+        raise ValueError("of the test")
+
+    monkeypatch.setattr(live, "open_readings", fail)
+    found = page()
+    assert not found.exception
+    (told,) = (e.value for e in found.error)
+    assert "a fault of the dashboard" in told
+    assert "of the test" not in told
+    assert "of the test" in caplog.text
+
+
+def test_texts_of_data_are_shown_as_they_are() -> None:
+    assert escaped("a_b *c* $x$ :smile: <b>") == r"a\_b \*c\* \$x\$ \:smile\: \<b\>"
