@@ -249,7 +249,9 @@ def _driver(launch: Launch | None, stream: str) -> list[str]:
     """Return what its driver's last heartbeat tells of a stream, a line a query and sink."""
     if launch is None:
         return []
-    lines = [_query(name, query) for name, query in _parts(launch, "queries", stream)]
+    pages = launch.progress.get("ui")
+    lines = [f"Spark's pages: {pages}"] if pages and lives(launch) else []
+    lines += [_query(name, query) for name, query in _parts(launch, "queries", stream)]
     return lines + [_sink(name, sink) for name, sink in _parts(launch, "sinks", stream)]
 
 

@@ -138,6 +138,8 @@ class Driver:
             for query in self._start_stream(pad, spec):
                 self.queries.append(query)
                 log.warning("%s runs, generation %s", query.full_name, query.generation or "none")
+        if pages := self.spark.sparkContext.uiWebUrl:
+            log.warning("Spark's pages, with the times of each query's batches: %s", pages)
         self.state = "running"
 
     def _start_stream(self, pad: Launchpad, spec: Spec) -> Iterator[Query]:

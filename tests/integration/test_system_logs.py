@@ -22,7 +22,7 @@ import pytest
 from closes import Stream, close_session
 from drivers import manifests
 from pyspark.sql import SparkSession
-from topics import InThread, declare, read_topic
+from topics import declare, read_topic, run_producer
 
 from access_log import real_lines
 from statsd_server import Counters
@@ -117,12 +117,7 @@ def stream(
 def produce(stream: Stream, *arguments: Any) -> str:
     """Run a producer to its end; return what it said."""
     kind, *others = arguments
-    producing = InThread(stream.settings, [kind, stream.spec.name, *map(str, others)])
-    try:
-        assert producing.code() == 0, producing.said
-    finally:
-        producing.end()
-    return producing.said
+    return run_producer(stream.settings, kind, stream.spec.name, *others)
 
 
 def request_of(message: bytes) -> dict[str, Any] | None:

@@ -163,6 +163,16 @@ class InThread:
         self._thread.join(30)
 
 
+def run_producer(settings: Settings, kind: str, stream: str, *arguments: Any) -> str:
+    """Run `streamkeeper produce KIND STREAM ...` to its end; return what it said."""
+    producing = InThread(settings, [kind, stream, *map(str, arguments)])
+    try:
+        assert producing.code() == 0, producing.said
+    finally:
+        producing.end()
+    return producing.said
+
+
 def declare(spec: Spec, folder: Path) -> None:
     """Write a stream's file into a folder."""
     folder.mkdir(exist_ok=True)

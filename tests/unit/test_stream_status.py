@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -32,3 +33,15 @@ def test_rows_that_a_sink_left_out_are_told(sink: dict[str, Any], told: str) -> 
         | {"began_at": "2026-11-24T12:00:00Z"}
     )
     assert _driver(launch, "s") == [told]
+
+
+def test_where_a_living_drivers_pages_are_is_told() -> None:
+    progress = {"ui": "http://here:4041", "queries": {}, "sinks": {}}
+    living = Launch.model_validate(
+        {"epoch": 1, "kind": "driver", "name": "s", "progress": progress}
+        | {"began_at": datetime.now(UTC)}
+    )
+    assert _driver(living, "s") == ["Spark's pages: http://here:4041"]
+    ended = living.model_copy(update={"ended_at": living.began_at})
+    assert _driver(ended, "s") == []
+    assert _driver(living.model_copy(update={"progress": {"ui": None}}), "s") == []
