@@ -227,6 +227,11 @@ def delta_app_id(stream: str, generation: str) -> str:
     return f"streamkeeper/{stream}/{generation}"
 
 
+def delta_hour_app_id(stream: str, of: str, hour: datetime) -> str:
+    """The transaction identifier of an hour of a KPI or of anomalies in a Delta table."""
+    return f"streamkeeper/{stream}/{of}/{format_hour(hour)}"
+
+
 # Queries of a driver
 LAND = "land"
 

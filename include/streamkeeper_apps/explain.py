@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from streamkeeper import names
 from streamkeeper.anomalies import verdict_types
+from streamkeeper.hourly_tables import table_types
 from streamkeeper.reports import condition_text
 from streamkeeper.spec.anomalies import Anomaly
 from streamkeeper.spec.durations import format_duration
@@ -13,7 +14,14 @@ from streamkeeper.spec.expressions import Expression
 from streamkeeper.spec.field_types import sql_type
 from streamkeeper.spec.models import FieldSpec, Kpi, Spec, Window
 from streamkeeper.spec.rules import rules
-from streamkeeper.spec.sinks import CassandraSink, DeltaSink, MetricsSink, PostgresSink
+from streamkeeper.spec.sinks import (
+    HOUR_COLUMN,
+    REVISION_COLUMN,
+    CassandraSink,
+    DeltaSink,
+    MetricsSink,
+    PostgresSink,
+)
 from streamkeeper.texts import Language
 from streamkeeper_io.cassandra_sinks import sink_table
 from streamkeeper_io.postgres_sinks import sink_table as postgres_table
@@ -212,8 +220,17 @@ def _postgres_table(spec: Spec, sink: PostgresSink) -> Iterator[str]:
 
 
 def _delta_table(spec: Spec, sink: DeltaSink) -> Iterator[str]:
+    from streamkeeper_io.delta_hours import hour_shape
     from streamkeeper_io.delta_sinks import raw_shape
 
+    if sink.of_hours:
+        types = {name: sql_type(kind) for name, kind in table_types(spec, sink.of).items()}
+        types |= {HOUR_COLUMN: "timestamp", REVISION_COLUMN: "bigint: of the hour's close"}
+        for name in hour_shape(spec, sink).columns.names:
+            yield f"{name} {types[name]}"
+        by = ", ".join(sink.partition_by) or "nothing"
+        yield f"partitioned by {by}; a close puts an hour's rows into the place of those before"
+        return
     types = {name: sql_type(kind) for name, kind in spec.columns().items()} | _DELTA_OWN
     for name in raw_shape(spec, sink).columns.names:
         yield f"{name} {types[name]}"

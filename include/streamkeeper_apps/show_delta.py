@@ -14,6 +14,7 @@ from streamkeeper.names import format_hour
 from streamkeeper.settings import Settings
 from streamkeeper.showing import HourRange
 from streamkeeper.spec.models import Spec
+from streamkeeper.spec.sinks import HOUR_COLUMN
 from streamkeeper_apps.show_tables import Shown
 from streamkeeper_apps.show_zones import shown_table
 
@@ -48,7 +49,8 @@ def _of_table(settings: Settings, spec: Spec, path: str, options: argparse.Names
     from streamkeeper_io.delta_views import DeltaView, open_view
     from streamkeeper_io.lake import use_lake
 
-    view: DeltaView | None = open_view(use_lake(settings), path, spec.event_time.field)
+    time = HOUR_COLUMN if spec.delta_tables()[path].of_hours else spec.event_time.field
+    view: DeltaView | None = open_view(use_lake(settings), path, time)
     title = f"{spec.name} {path}"
     if view is None:
         note = (

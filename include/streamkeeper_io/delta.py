@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import reduce
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -45,6 +46,17 @@ class DeltaMark(NamedTuple):
     version: int
 
 
+class HourChange(NamedTuple):
+    """The rows of one hour: all of them, as of a revision.
+
+    mark: of an application of this hour, with the revision as its version.
+    """
+
+    mark: DeltaMark
+    hour: datetime
+    rows: pa.Table
+
+
 class Plan(NamedTuple):
     """What a commit adds, and which files it takes away."""
 
@@ -57,11 +69,13 @@ class DeltaShape:
     """The columns of a table and those that its files are parted by.
 
     `own`: columns that a table which others made does not have; without them it is not ours.
+    `anew`: what is written into a table that is made anew.
     """
 
     columns: pa.Schema
     partition_by: tuple[str, ...] = ()
     own: tuple[str, ...] = ()
+    anew: str = "all landed batches"
 
 
 def open_delta(lake: str, path: str) -> DeltaTable | None:
@@ -135,39 +149,55 @@ class DeltaWriter:
     def write(self, mark: DeltaMark, plan: Callable[[DeltaTable], Plan]) -> bool:
         """Commit one change exactly once; tell whether it was not there.
 
+        Parameters: mark, whose version is higher than that of each change before it; plan, tells
+        what to write, given the table as it is. Raises LakeUnavailable, TableDiffers.
+        """
+        return bool(self.write_marks([mark], lambda table, _: plan(table)))
+
+    def write_marks(
+        self,
+        marks: Sequence[DeltaMark],
+        plan: Callable[[DeltaTable, Sequence[DeltaMark]], Plan],
+    ) -> Sequence[DeltaMark]:
+        """Commit changes together, each exactly once; return the marks of those not there yet.
+
         Another writer's commit in between makes the plan be asked for again: a version of the log
         is a compare-and-set.
 
-        Parameters: mark, whose version is higher than that of each change before it; plan, tells
-        what to write, given the table as it is. Raises LakeUnavailable, TableDiffers.
+        Parameters: marks, of an application each; plan, tells what to write of the changes that
+        are not there yet, given the table as it is. Raises LakeUnavailable, TableDiffers.
         """
         reach_lake(self._lake, _WAIT_S)
         with _errors(self._lake, self._path):
             for _ in range(_TRIES):
                 table = self._opened()
-                if mark.version <= delta_version(table, mark.app_id):
-                    return False
-                planned = plan(table)
+                new = [m for m in marks if m.version > delta_version(table, m.app_id)]
+                if not new:
+                    return []
+                planned = plan(table, new)
                 added = self.files.write(planned.rows)
                 removed = [file.removal(data_change=True) for file in planned.removed]
                 try:
-                    self._commit(table, [*added, *removed], mark)
+                    self._commit(table, [*added, *removed], new)
                 except CommitFailedError as error:
                     # The files stay: the commit may have gone through and its answer been lost.
                     log.info("%s: another writer was faster: %s", self._path, error)
                     continue
-                return True
+                return new
         raise LakeUnavailable(
             f"the Delta table {self._path} was changed by other writers {_TRIES} times in a row "
             "while a batch was written; it is tried again"
         )
 
     def _commit(
-        self, table: DeltaTable, actions: list[AddAction | RemoveAction], mark: DeltaMark
+        self,
+        table: DeltaTable,
+        actions: list[AddAction | RemoveAction],
+        marks: Sequence[DeltaMark],
     ) -> None:
         """Make the next version of the log, if nobody else has."""
         properties = CommitProperties(
-            max_commit_retries=0, app_transactions=[Transaction(mark.app_id, mark.version)]
+            max_commit_retries=0, app_transactions=[Transaction(*mark) for mark in marks]
         )
         table.create_write_transaction(
             actions,
@@ -206,8 +236,8 @@ class DeltaWriter:
         if differences:
             raise TableDiffers(
                 f"the Delta table {self._path} is not as declared: {'; '.join(differences)}. It "
-                "was left as it is: give the sink another `path`, or move the table away, and all "
-                "landed batches are written into a new one"
+                "was left as it is: give the sink another `path`, or move the table away, and "
+                f"{self._shape.anew} are written into a new one"
             )
         there = {field.name for field in table.schema().fields}
         lacking = [f for f in Schema.from_arrow(self._shape.columns).fields if f.name not in there]
@@ -240,29 +270,32 @@ class DeltaWriter:
             )
 
 
-def replace_hour(
-    writer: DeltaWriter, mark: DeltaMark, column: str, hour: datetime, rows: pa.Table
-) -> bool:
-    """Put rows into the place of all rows of one hour, in one commit; tell whether it was not done.
+def replace_hours(
+    writer: DeltaWriter, column: str, changes: Sequence[HourChange]
+) -> Sequence[DeltaMark]:
+    """Put rows into the place of all rows of their hours, in one commit.
 
-    Parameters: mark, an application of this hour, with the revision as version; column, the
-    timestamp column that tells the hour of a row. Raises LakeUnavailable, TableDiffers.
+    Parameters: column, the timestamp column that tells the hour of a row.
+    Returns the marks of the changes that were not there. Raises LakeUnavailable, TableDiffers.
     """
+    by_mark = {change.mark: change for change in changes}
 
-    def plan(table: DeltaTable) -> Plan:
+    def plan(table: DeltaTable, lacking: Sequence[DeltaMark]) -> Plan:
+        new = [by_mark[mark] for mark in lacking]
         files = live_files(table)
-        found = chosen_files(table, files.filter(may_hold(files, column, hour, hour + HOUR)))
+        maybe = (may_hold(files, column, one.hour, one.hour + HOUR) for one in new)
         kept: list[pa.Table] = []
         removed: list[DeltaFile] = []
-        for file in found:
+        for file in chosen_files(table, files.filter(reduce(pc.or_, maybe))):
             there = writer.files.read(file)
-            inside = pc.fill_null(within_instants(there[column], hour, hour + HOUR), False)
+            each = (within_instants(there[column], one.hour, one.hour + HOUR) for one in new)
+            inside = pc.fill_null(reduce(pc.or_, each), False)
             if pc.any(inside).as_py():
                 removed.append(file)
                 kept.append(there.filter(pc.invert(inside)))
-        return Plan([rows, *kept], removed)
+        return Plan([*(one.rows for one in new), *kept], removed)
 
-    return writer.write(mark, plan)
+    return writer.write_marks(list(by_mark), plan)
 
 
 def type_name(field: Field) -> str:

@@ -30,6 +30,7 @@ from streamkeeper_io.batch_index import sync_index
 from streamkeeper_io.store import Store
 from streamkeeper_spark import hours as hour_rows
 from streamkeeper_spark.anomalies import HourAnomalies
+from streamkeeper_spark.closed_tables import ClosedTables
 from streamkeeper_spark.closed_windows import ClosedWindows
 from streamkeeper_spark.files import LakeFiles
 from streamkeeper_spark.outcome import outcome_of
@@ -96,6 +97,7 @@ class Close:
                 lambda hour: self.store.manifests(self.spec.name, "raw", hour),
             )
             written = windows.write(complete, closed)
+        ClosedTables(self.spec, self.files.lake).write(pending)
         for revision in pending:
             self.store.stores_done(self.spec.name, revision.hour, revision.revision)
         log.info("%s: %d hours are visible, %d window rows", self.spec.name, len(pending), written)

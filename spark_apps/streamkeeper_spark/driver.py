@@ -180,8 +180,9 @@ class Driver:
     def _sinks(self, spec: Spec, of: str, owned: Owned) -> Iterator[Follower]:
         lake = self.settings.lake
         for declared in spec.sinks:
-            if declared.of != of:
-                continue
+            of_hours = isinstance(declared, DeltaSink) and declared.of_hours
+            if declared.of != of or of_hours:
+                continue  # a KPI may have a window's name
             sink: Sink
             if isinstance(declared, CassandraSink):
                 sink = cassandra_sink(spec, declared, self.settings, lake)

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from closes_of_hours import close, readings
+from deltalake import DeltaTable, write_deltalake
 from pyspark.sql import SparkSession
-from spark_specs import HOUR_12, landed_row, make_spec, manifest_of
+from spark_specs import HOUR_12, make_spec
 
 from streamkeeper.closing import Task
-from streamkeeper.errors import Fenced
-from streamkeeper.generations import Change, Counted, Generation
+from streamkeeper.errors import Fenced, LakeDisagreement, TableDiffers
+from streamkeeper.generations import Change
 from streamkeeper.hours import HOUR, Completeness, Revision
-from streamkeeper.names import CLOSED_FILE, closed_file, kpi_zone
+from streamkeeper.names import closed_file, kpi_zone
 from streamkeeper.spec.models import Spec
 from streamkeeper_io.closed import read_closed
 from streamkeeper_spark.anomalies import HourAnomalies
+from streamkeeper_spark.closed_tables import ClosedTables
 from streamkeeper_spark.files import LakeFiles
-from streamkeeper_spark.schema import landed_schema
 from streamkeeper_spark.staging import Staging
 
 LAKE = "file:///"
@@ -36,86 +39,6 @@ def staging(spark: SparkSession, tmp_path: Path) -> Iterator[Staging]:
     spark.conf.set("spark.sql.maxConcurrentOutputFileWriters", "0")
     yield Staging(spark, LakeFiles(spark, LAKE), Spec.model_validate(given))
     spark.conf.set("spark.sql.maxConcurrentOutputFileWriters", "64")
-
-
-def published(staging: Staging, rows: list[dict[str, Any]], batch: int) -> Any:
-    """Publish a batch and return its manifest."""
-    spec = staging.spec
-    manifest = manifest_of(spec, rows, batch=batch)
-    folder = f"{spec.lake.path}/raw/batch={manifest.generation}-{batch}"
-    frame = staging.spark.createDataFrame(rows, landed_schema(spec))
-    frame.coalesce(1).write.parquet(folder)
-    files = tuple(p.name for p in Path(folder).glob("*.parquet"))
-    return manifest.model_copy(update={"files": files})
-
-
-def close(
-    staging: Staging,
-    rows: list[dict[str, Any]],
-    latest: dict[datetime, Revision],
-    batch: int,
-    *,
-    partial: Collection[datetime] = (),
-    replaced: bool = False,
-) -> dict[datetime, dict[str, int]]:
-    """Publish a batch and close its hours in one close, as `Close` does without its store.
-
-    The revisions go into `latest`. Returns how many anomalies were found.
-    """
-    manifest = published(staging, rows, batch)
-    change = Change((manifest,), replaced=replaced, keeps=True)
-    tasks = [
-        Task(h, latest.get(h), change, Completeness(complete=h not in partial), {"g": batch})
-        for h in sorted({row["_hour"] for row in rows})
-    ]
-    counted = Counted(
-        [
-            Generation(
-                **{"stream": "readings", "query": "land", "topic": "readings"},
-                **{"generation": manifest.generation, "topic_id": "topic", "start": {}, "epoch": 1},
-            )
-        ],
-        [],
-    )
-    folders = {n: staging.folder(batch + 1, n) for n in sorted({t.number for t in tasks})}
-    written: dict[datetime, dict[str, int]] = {}
-    for number, folder in folders.items():
-        group = [task for task in tasks if task.number == number]
-        written |= staging.write(group, folder, counted)
-    found = HourAnomalies(staging, tasks, folders, written, latest).write()
-    made = [
-        Revision(
-            **{"stream": "readings", "hour": t.hour, "revision": t.number, "epoch": batch + 1},
-            **{"write_number": batch + 1, "merged": {}, "staging": folders[t.number]},
-            state="partial" if t.hour in partial else "complete",
-            files={zone: [CLOSED_FILE] for zone in written[t.hour]},
-            committed_at=datetime.now(UTC),
-        )
-        for t in tasks
-    ]
-    staging.move(made)
-    latest |= {revision.hour: revision for revision in made}
-    return found
-
-
-def readings(
-    staging: Staging, temperatures: dict[int, dict[str, float | None]], batch: int
-) -> list[dict[str, Any]]:
-    """Return a reading of each city in each hour, so that it is the KPI's mean."""
-    return [
-        landed_row(
-            staging.spec,
-            1000 * batch + n,
-            hour=HOUR_12 + hour * HOUR,
-            city=city,
-            temperature=value,
-            generation="00000000-0000-0000-0000-00000000000a",
-            batch=batch,
-        )
-        for n, (hour, city, value) in enumerate(
-            (h, c, v) for h, cities in temperatures.items() for c, v in cities.items()
-        )
-    ]
 
 
 def visible(staging: Staging, hour: int) -> tuple[int, list[dict[str, Any]]]:
@@ -221,3 +144,59 @@ def test_a_close_whose_files_were_cleared_away_ends(staging: Staging) -> None:
     anomalies = HourAnomalies(staging, [task], {1: staging.folder(9, 1)}, written, {})
     with pytest.raises(Fenced, match="is gone; another close cleared it away"):
         anomalies.write()
+
+
+# Delta tables
+def gold(staging: Staging, folder: Path, of: str) -> ClosedTables:
+    """Return what writes a KPI or anomalies into a table."""
+    sinks = [{"kind": "delta", "of": of, "path": f"{folder}/{of}", "partition_by": ["city"]}]
+    return ClosedTables(Spec.model_validate(staging.spec.dump() | {"sinks": sinks}), LAKE)
+
+
+def in_table(folder: Path, of: str) -> list[dict[str, Any]]:
+    rows = pa.table(DeltaTable(f"{folder}/{of}").to_pyarrow_table()).to_pylist()
+    return sorted(rows, key=lambda row: (row["hour"], row["city"]))
+
+
+def in_lake(staging: Staging, of: str, hours: int) -> list[dict[str, Any]]:
+    found = []
+    for n in range(hours):
+        hour = HOUR_12 + n * HOUR
+        file = read_closed(LAKE, closed_file(staging.spec, kpi_zone(of), hour))
+        assert file is not None
+        own = {"hour": hour, "_revision": file[0].revision}
+        found += [row | own for row in file[1].to_pylist()]
+    return sorted(found, key=lambda row: (row["hour"], row["city"]))
+
+
+@pytest.mark.parametrize("of", ["by_city", "odd_cities"])
+def test_a_delta_table_holds_the_rows_of_the_visible_revisions(
+    staging: Staging, tmp_path: Path, of: str
+) -> None:
+    latest: dict[datetime, Revision] = {}
+    tables = gold(staging, tmp_path, of)
+    course = {h: {"Fes": v, "Rabat": 18.0} for h, v in enumerate(COURSE[:3])}
+    close(staging, readings(staging, course, 1), latest, 1)
+    first = list(latest.values())
+    assert tables.write(first) == 6
+    assert in_table(tmp_path, of) == in_lake(staging, of, 3)
+    assert tables.write(first) == 0, "again"
+    close(staging, readings(staging, {1: {"Safi": 3.0}}, 2), latest, 2)
+    # The close of the first revision, frozen until now, finds a later one in its place.
+    assert tables.write(first) == 0
+    assert tables.write([latest[HOUR_12 + HOUR]]) == 3
+    assert tables.write(first) == 0
+    assert in_table(tmp_path, of) == in_lake(staging, of, 3)
+
+
+def test_a_file_that_is_gone_and_a_table_of_others_stop_the_close(
+    staging: Staging, tmp_path: Path
+) -> None:
+    latest: dict[datetime, Revision] = {}
+    close(staging, readings(staging, {0: {"Fes": 20.0}}, 1), latest, 1)
+    write_deltalake(f"{tmp_path}/by_city", pa.table({"city": ["Fes"]}))
+    with pytest.raises(TableDiffers, match="it lacks hour, _revision, so another program made it"):
+        gold(staging, tmp_path, "by_city").write(list(latest.values()))
+    Path(closed_file(staging.spec, ODD, HOUR_12)).unlink()
+    with pytest.raises(LakeDisagreement, match="is missing, committed is revision 1; restore"):
+        gold(staging, tmp_path, "odd_cities").write(list(latest.values()))

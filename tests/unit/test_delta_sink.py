@@ -41,11 +41,12 @@ from streamkeeper_io.delta import (
     DeltaMark,
     DeltaShape,
     DeltaWriter,
+    HourChange,
     Plan,
     live_files,
     may_hold,
     open_delta,
-    replace_hour,
+    replace_hours,
 )
 
 
@@ -254,7 +255,7 @@ def test_the_mark_is_kept_by_checkpoints_of_the_log(tmp_path: Path) -> None:
         ({"partition_by": ["value"]}, "texts, whole numbers or booleans, not by double"),
         ({"partition_by": ["place", "place"]}, "partition_by[1]: 'place' stands twice"),
         ({"columns": ["at"]}, "parted by 'place', which must be one of the columns"),
-        ({"of": "w"}, "of: 'w' is not one of the valid values; valid: raw"),
+        ({"of": "w"}, "of: 'w' no such rows to write; valid: raw"),
         ({"path": "table"}, "delta.path: 'table' is wrong"),
     ],
 )
@@ -410,6 +411,12 @@ def content(path: Path) -> list[tuple[Any, ...]]:
     assert found is not None
     rows: Iterable[Reading] = pa.table(found.to_pyarrow_table()).to_pylist()
     return sorted((row["hour"], row["room"], row["mean"]) for row in rows)
+
+
+def replace_hour(
+    writer: DeltaWriter, mark: DeltaMark, column: str, hour: datetime, rows: pa.Table
+) -> bool:
+    return bool(replace_hours(writer, column, [HourChange(mark, hour, rows)]))
 
 
 def test_an_hour_is_replaced_by_a_later_revision_only(tmp_path: Path) -> None:

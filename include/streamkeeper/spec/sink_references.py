@@ -26,10 +26,9 @@ def sink_problems(data: dict[str, Any], columns: Columns) -> Iterator[Problem]:
     kinds = [raw.mapping(sink).get("kind") for sink in raw.items(data.get("sinks"))]
     for i, given in enumerate(raw.items(data.get("sinks"))):
         sink, path = raw.mapping(given), ("sinks", i)
-        valid = (RAW, *raw.names(windows))
         of = sink.get("of", RAW)
-        if isinstance(of, str) and of not in valid:
-            yield Problem((*path, "of"), "no such rows to write", of, valid)
+        valid, problems = _rows_of(path, sink, data)
+        yield from problems
         table = _table(sink)
         if table[-1] and table in tables:
             key = "path" if sink.get("kind") == "delta" else "table"
@@ -58,6 +57,24 @@ def sink_problems(data: dict[str, Any], columns: Columns) -> Iterator[Problem]:
         elif sink.get("kind") == "postgresql" and of in valid:
             named = (w for w in windows if of != RAW and raw.mapping(w).get("name") == of)
             yield from postgres_problems(path, sink, next(named, None), columns)
+
+
+def _rows_of(
+    path: KeyPath, sink: dict[str, Any], data: dict[str, Any]
+) -> tuple[tuple[str, ...], list[Problem]]:
+    """Return what a sink may write, and what is wrong with what it names."""
+    closed = tuple(n for key in ("kpis", "anomalies") for n in raw.names(raw.items(data.get(key))))
+    windows = raw.names(raw.items(data.get("windows")))
+    valid = (RAW, *(closed if sink.get("kind") == "delta" else windows))
+    of = sink.get("of", RAW)
+    if not isinstance(of, str) or of in valid:
+        return valid, []
+    message = "no such rows to write"
+    if of in closed:
+        message = "KPIs and anomalies are written into Delta tables only, `kind: delta`"
+    elif of in windows:
+        message = "windows are not written into Delta tables"
+    return valid, [Problem((*path, "of"), message, of, valid)]
 
 
 def _table(sink: dict[str, Any]) -> tuple[str | None, ...]:

@@ -60,19 +60,30 @@ class PostgresSink(Model):
         return schema or "public", table
 
 
-class DeltaSink(Model):
-    """Landed rows into a Delta table in the lake, each once by its coordinates.
+HOUR_COLUMN, REVISION_COLUMN = "hour", "_revision"
+"""What a Delta table of closed hours has besides: the hour of a row, and its revision."""
 
-    `partition_by`: the columns that part its files; `columns` are written, by default all, and of
-    Streamkeeper's own the coordinates and those that `metadata` names.
+
+class DeltaSink(Model):
+    """Rows into a Delta table in the lake: landed ones, or those of a KPI or of anomalies.
+
+    Landed rows (`of: raw`) are there once each, by their coordinates; `columns` are written, by
+    default all, and of Streamkeeper's own the coordinates and those that `metadata` names. Of a KPI
+    or anomalies each hour has the rows of its last revision. `partition_by`: the columns that part
+    its files.
     """
 
     kind: Literal["delta"]
-    of: Literal["raw"] = "raw"
+    of: str = "raw"
     path: LakePath
     partition_by: tuple[str, ...] = ()
     columns: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     metadata: tuple[Metadata, ...] = ()
+
+    @property
+    def of_hours(self) -> bool:
+        """Whether its rows are written when an hour is closed."""
+        return self.of != "raw"
 
 
 class ConsoleSink(Model):
