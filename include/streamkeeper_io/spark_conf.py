@@ -45,6 +45,11 @@ def spark_conf(settings: Settings) -> dict[str, str]:
         # HDFS clients wait 400 ms when a block report is a moment late.
         "spark.hadoop.dfs.client.block.write.locateFollowingBlock.initial.delay.ms": "10",
         "spark.sql.streaming.metricsEnabled": "true",
+        # What Spark keeps of past batches for its pages lives in the driver's heap, and a plan of
+        # ours is a long text. Of 1,000 each, the default, it would be most of a heap of 1 GiB.
+        "spark.ui.retainedJobs": "100",
+        "spark.ui.retainedStages": "100",
+        "spark.sql.ui.retainedExecutions": "50",
         "spark.scheduler.mode": "FAIR",
         # What Spark hides in its pages and plans: by the options' names.
         "spark.redaction.regex": SECRET_NAMES,

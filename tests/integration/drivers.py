@@ -7,10 +7,11 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pyspark
@@ -94,9 +95,18 @@ class Drivers:
         self.started: list[RunningDriver] = []
 
     def start(
-        self, specs: Sequence[Spec], *, script: Path = STREAM, **options: Any
+        self,
+        specs: Sequence[Spec],
+        *,
+        script: Path = STREAM,
+        conf: Mapping[str, str] = MappingProxyType({}),
+        java: str = "",
+        **options: Any,
     ) -> RunningDriver:
-        """Start a driver that takes over from whatever launch holds the app."""
+        """Start a driver that takes over from whatever launch holds the app.
+
+        Parameters: conf, more properties of Spark; java, more options of its Java.
+        """
         app = specs[0].app
         holder = self.store.holder("driver", app)
         launch = self.store.begin_launch(
@@ -111,7 +121,7 @@ class Drivers:
         }
         (folder / "launch.json").write_text(json.dumps(snapshot))
         process = processes.spawn(
-            self._command(script, folder),
+            self._command(script, folder, conf, java),
             folder=folder,
             env=dict(os.environ) | self.settings.environment() | {"PYSPARK_PYTHON": sys.executable},
             epoch=launch.epoch,
@@ -122,12 +132,14 @@ class Drivers:
         self.started.append(driver)
         return driver
 
-    def _command(self, script: Path, folder: Path) -> list[str]:
+    def _command(
+        self, script: Path, folder: Path, further: Mapping[str, str], java: str
+    ) -> list[str]:
         conf = spark_conf(self.settings) | {"spark.driver.memory": "1g", "spark.ui.port": "0"}
         # Small jobs end before the second compiler has paid off.
-        conf["spark.driver.extraJavaOptions"] += " -XX:TieredStopAtLevel=1"
+        conf["spark.driver.extraJavaOptions"] += f" -XX:TieredStopAtLevel=1 {java}".rstrip()
         argv = [str(SUBMIT), "--master", self.settings.spark_master]
-        for key, value in conf.items():
+        for key, value in (conf | dict(further)).items():
             argv += ["--conf", f"{key}={value}"]
         return [*argv, str(script), "--launch", str(folder / "launch.json")]
 

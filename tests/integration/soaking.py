@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 from collections.abc import Mapping, Sequence
@@ -24,8 +25,15 @@ from streamkeeper_io import kafka, processes
 
 STREAMS = Path(__file__).parents[2] / "include" / "streams"
 MIB = 2**20
+LIVE = "live in Java's heap"
 _EVERY_S = 5.0
 _APPS = ("soak_a", "soak_b")
+# Java's heap grows for as long as it may, whatever lives in it. So it has its whole size from the
+# start, and what is seen to grow is something else; what lives in it is told by full collections,
+# which Spark asks for.
+_JAVA = "-Xms1g -XX:+AlwaysPreTouch -Xlog:gc:file="
+_SPARK = {"spark.cleaner.periodicGC.interval": "60s"}
+_FULL = re.compile(r"Pause Full \(System\.gc\(\)\) \d+M->(\d+)M")
 
 
 def soaked_streams(settings: Settings) -> list[Spec]:
@@ -98,7 +106,8 @@ class Watched:
 class Soak:
     """Streams that run, their producers and drivers.
 
-    memory: by app, MiB of the driver's Java and Python processes at each look.
+    memory: by app and kind, MiB at each look: what the driver's Java and Python processes hold,
+    and what lived in Java's heap after each full collection.
     """
 
     drivers: Drivers
@@ -108,14 +117,16 @@ class Soak:
     running: dict[str, RunningDriver] = field(default_factory=dict)
     producers: dict[str, Producing] = field(default_factory=dict)
     watched: list[Watched] = field(default_factory=list)
-    memory: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    memory: dict[tuple[str, str], list[float]] = field(default_factory=dict)
 
     def start(self) -> None:
         """Start the drivers, then the producers."""
         for app in dict.fromkeys(spec.app for spec in self.specs):
             mine = [spec for spec in self.specs if spec.app == app]
-            self.running[app] = self.drivers.start(mine, every=None)
-            self.memory[app] = []
+            log = self._collections(app)
+            self.running[app] = self.drivers.start(
+                mine, every=None, conf=_SPARK, java=f"{_JAVA}{log}"
+            )
         for app, driver in self.running.items():
             wait_for(lambda d=driver: d.row().progress.get("state") == "running", app)
         declared = self.folder / "declared"
@@ -133,11 +144,19 @@ class Soak:
             time.sleep(_EVERY_S)
             for app, driver in self.running.items():
                 assert processes.exit_code(driver.folder) is None, driver.log[-4000:]
-                self.memory[app].append(_memory(driver))
+                for kind, held in _memory(driver).items():
+                    self.memory.setdefault((app, kind), []).append(held)
                 told = driver.row().progress
                 for one in self.watched:
                     if one.spec.app == app:
                         one.note(told, end_offsets(self.settings, one.spec))
+
+        for app in self.running:
+            found = _FULL.findall(self._collections(app).read_text())
+            self.memory[app, LIVE] = [float(live) for live in found]
+
+    def _collections(self, app: str) -> Path:
+        return self.folder / f"{app}.gc.log"
 
     def finish(self) -> None:
         """End the producers, wait until all is landed and applied, and let the drivers drain."""
@@ -173,29 +192,22 @@ class Soak:
         one.quarantined = sum(m.quarantined for m in found)
 
 
-def _memory(driver: RunningDriver) -> tuple[float, float]:
-    """Return the MiB that the driver's Java and its Python processes hold."""
-    java = python = 0.0
+def _memory(driver: RunningDriver) -> dict[str, float]:
+    """Return the MiB (PSS) that the driver's Java and its Python processes hold."""
+    held = {"Java": 0.0, "Python": 0.0}
     for process in processes.launch_processes(driver.process, driver.folder):
         try:
-            held = process.memory_full_info().pss / MIB
-            if "java" in process.name():
-                java += held
-            else:
-                python += held
+            kind = "Java" if "java" in process.name() else "Python"
+            held[kind] += process.memory_full_info().pss / MIB
         except psutil.NoSuchProcess:
             continue
-    return java, python
+    return held
 
 
-def grown(looks: Sequence[tuple[float, float]], which: int) -> tuple[float, float]:
-    """Return the median MiB of the second third of the looks and of the last one.
-
-    Parameters: which, 0 for Java, 1 for Python.
-    """
-    third = len(looks) // 3
-    held = [look[which] for look in looks]
-    return median(held[third : 2 * third]), median(held[2 * third :])
+def grown(looks: Sequence[float]) -> tuple[float, float]:
+    """Return the median of the second third of the looks and of the last one."""
+    third = max(1, len(looks) // 3)
+    return median(looks[-2 * third : -third] or looks), median(looks[-third:])
 
 
 def _untagged(name: str) -> str:
@@ -215,10 +227,9 @@ def tables(soak: Soak) -> list[Table]:
             f"{one.landed:,}", f"{one.quarantined:,}", f"{one.batches:,}",
             f"{one.longest_s:.0f}", str(one.behind),
         )  # fmt: skip
-    memory = Table("driver", "process", "second third, MiB", "last third, MiB", "most, MiB")
-    for app, looks in soak.memory.items():
-        for which, kind in enumerate(("Java", "Python")):
-            before, after = grown(looks, which)
-            most = max(look[which] for look in looks)
-            memory.add_row(_untagged(app), kind, f"{before:,.0f}", f"{after:,.0f}", f"{most:,.0f}")
+    memory = Table("driver", "memory", "second third, MiB", "last third, MiB", "most, MiB")
+    for (app, kind), looks in sorted(soak.memory.items()):
+        if looks:
+            figures = (*grown(looks), max(looks))
+            memory.add_row(_untagged(app), kind, *(f"{mib:,.0f}" for mib in figures))
     return [streams, memory]
