@@ -116,7 +116,9 @@ def test_windows_and_batches_come_to_the_same_verdict(spark: SparkSession) -> No
 
 def test_every_key_lands(spark: SparkSession) -> None:
     spec = load_spec(EVERYTHING)
+    placed = {"place": "Fès", "latitude": 34.03, "light": 12, "battery": 99.5}
     value = {
+        **placed,
         **{"sensor": "a", "meta": {"order": "7", "le.vel": 1}, "values": {"t": 140}},
         **{"pressure": 29.92, "price": "1.25", "ok": "true"},
         **{"at": "2026-11-24T12:30:00", "sent": 1_700_000_000_000_001},
@@ -128,6 +130,7 @@ def test_every_key_lands(spark: SparkSession) -> None:
     first, second, third = land(spark, spec, [good, text, upside_down])
     assert rules(first) == []
     assert {name: first[name] for name in spec.columns()} == {
+        **placed,
         **{"sensor": "a", "order": 7, "level": 1, "temperature": 60.0, "ok": True},
         "pressure": pytest.approx(1013.2075, rel=1e-6),
         "price": Decimal("1.25"),
