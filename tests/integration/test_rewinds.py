@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from anew import (
@@ -159,13 +161,14 @@ def test_rewinds_under_load_one_of_them_given_up(
 def test_a_rewind_with_a_stricter_declaration_takes_rows_and_windows_away(
     spark: SparkSession, settings: Settings, store: Store, tmp_path: Path, command: Command
 ) -> None:
-    stream = make_stream(spark, settings, store, tmp_path, windows=True)
+    stream = make_stream(spark, settings, store, tmp_path, windows=True, sizes=["2min/1min"])
     readings = make_readings(120, seed=25, over=HOUR)
     stream.send(readings)
     stream.land()
     stream.look(FIRST)
     stream.close(FIRST)
     assert len(stream.windows()) == len(computed(readings, WINDOWS))
+    assert final_slides(stream) == computed_slides(readings)
     values = stream.spec.dump()
     values["fields"]["temperature"]["range"] = [-60, 30]
     stricter = Stream(spark, settings, store, Spec.model_validate(values), tmp_path)
@@ -181,6 +184,25 @@ def test_a_rewind_with_a_stricter_declaration_takes_rows_and_windows_away(
     table = stricter.windows()
     assert set(table) == set(windows)
     assert all(table[key] == pytest.approx(measures) for key, measures in windows.items())
+    assert final_slides(stricter) == computed_slides(kept)
+
+
+def final_slides(stream: Stream) -> dict[tuple[Any, ...], Any]:
+    """Return the windows of 2 min, one each minute, that lie within the closed hour."""
+    last = FIRST + HOUR - timedelta(minutes=2)
+    found = stream.windows("wide_0").items()
+    return {(city, start): n for (city, start), (n,) in found if FIRST <= start <= last}
+
+
+def computed_slides(readings: Sequence[Reading]) -> dict[tuple[Any, ...], Any]:
+    """Return what DuckDB makes of these windows."""
+    found = computed(
+        readings,
+        "select city, time_bucket(interval '1 minute', timestamp) - back * interval '1 minute' "
+        "as start, count(*) from readings, range(2) as r(back) group by all",
+    )
+    last = FIRST + HOUR - timedelta(minutes=2)
+    return {(city, start): n for city, start, n in found if FIRST <= start <= last}
 
 
 def assert_rows(stream: Stream) -> None:
