@@ -90,9 +90,10 @@ class Ledger:
                 self.asked.pop(path, None)
             else:
                 self.asked[path] = datetime.fromisoformat(json.loads(value)["at"])
+        elif value is None:
+            self.entries.pop(key, None)  # somebody has taken it out by hand
         else:
-            entry = FileEntry.model_validate_json(value)
-            self.entries[entry.path] = entry
+            self.entries[key] = FileEntry.model_validate_json(value)
 
 
 class TransactionalLog:
@@ -268,6 +269,7 @@ class TransactionalLog:
                 call()
             except KafkaException as error:
                 if error.args[0].retriable() and time.monotonic() < deadline:
+                    self._producer.poll(0.1)
                     continue
                 raise self._told(error.args[0]) from None
             return

@@ -261,11 +261,6 @@ def survey(path: Path, spec: Spec) -> Survey:
         raise
 
 
-def read(path: Path, spec: Spec, kind: type[Content]) -> Content:
-    """Open a file for another pass."""
-    return kind(path, spec)
-
-
 def _first_lines(path: Path, spec: Spec) -> tuple[bytes, bytes]:
     """Return the first two lines that are not blank, or as much of them as is to be seen."""
     content = JsonLines(path, spec)

@@ -13,10 +13,11 @@ from streamkeeper.errors import StreamkeeperError
 from streamkeeper.files import FileEntry, Seen, Settling, State, next_step, why_not
 from streamkeeper.spec.models import Spec
 from streamkeeper_apps.producer.folder.contents import BrokenOff, Refused
-from streamkeeper_apps.producer.folder.readers import Survey, read, survey
+from streamkeeper_apps.producer.folder.readers import Survey, survey
 from streamkeeper_apps.producer.folder.scan import look_at
 
 _LOOK_EVERY = 500
+_LARGE = 4 << 20
 _RESTLESS = "it is written to all the time"
 _SENT: dict[str, Any] = {"state": "sent", "why": ""}
 
@@ -179,6 +180,8 @@ class Watching:
         if known and known[0] == seen and not asked:
             self._wait_or_give_up(seen, known[1])
             return
+        if seen.size >= _LARGE:
+            self._commit()  # Kafka would end a transaction that waits for the survey
         try:
             found = survey(self._root / seen.path, self._spec)
         except BrokenOff as error:
@@ -221,7 +224,7 @@ class Watching:
         for number, record in self._records(seen, found, made.records):
             self._open()
             self._log.send(seen.path, found.sha256, number, record)
-            if number % _LOOK_EVERY == 0 and (self._log.full() or self._stop()):
+            if self._log.full() or (number % _LOOK_EVERY == 0 and self._stop()):
                 self._note(made.model_copy(update={"state": "sending", "records": number}))
                 self._commit()
                 if reason := self._stop():
@@ -240,7 +243,7 @@ class Watching:
         changed = FileChanged(f"{seen.path} has changed while it was read")
         number = 0
         try:
-            with closing(read(self._root / seen.path, self._spec, found.kind)) as content:
+            with closing(found.kind(self._root / seen.path, self._spec)) as content:
                 for number, record in enumerate(content.each(), 1):
                     if number > skip:
                         yield number, record
