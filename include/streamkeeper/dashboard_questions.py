@@ -274,6 +274,28 @@ class Pairs(Question):
         return found
 
 
+@dataclass(frozen=True)
+class Keys(Question):
+    """Which values some columns have together, where none of them is null."""
+
+    names: tuple[str, ...]
+    most: int = 10 * MOST_KEYS
+
+    @property
+    def columns(self) -> tuple[str, ...]:  # type: ignore[override]
+        return self.names
+
+    def sql(self, dialect: Dialect, span: Span) -> str:
+        known = "".join(f" AND {quoted(name)} IS NOT NULL" for name in self.names)
+        return (
+            f"SELECT DISTINCT {', '.join(map(quoted, self.names))} FROM {dialect.rows} "
+            f"WHERE {dialect.within(span)}{known} LIMIT {self.most}"
+        )
+
+    def merge(self, parts: Iterable[Answer]) -> list[Any]:
+        return sorted(set(_flat(parts)))[: self.most]
+
+
 def _grouped(question: Means | Broken, dialect: Dialect, what: str, where: str) -> str:
     step, by = question.step, question.by
     at = dialect.bucket(step) if step else "NULL"

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any, Self
+from functools import partial
+from typing import Any, NamedTuple, Self
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from streamkeeper import names
-from streamkeeper.dashboard_questions import AT, DUCKDB, ROWS, Answer, Question
-from streamkeeper.dashboards import Span
+from streamkeeper.dashboard_questions import AT, DUCKDB, ROWS, Answer, Keys, Question
+from streamkeeper.dashboards import EPOCH, Span
 from streamkeeper.hours import HOUR
 from streamkeeper.names import hour_of, kpi_zone
 from streamkeeper.settings import Settings
 from streamkeeper.showing import HourRange
 from streamkeeper.spec.models import Spec
+from streamkeeper.spec.sinks import CassandraSink
+from streamkeeper_io.cassandra_windows import (
+    MOST_PARTITIONS,
+    cassandra_sink,
+    partitions,
+    read_windows,
+)
 from streamkeeper_io.lake import reach_lake, use_lake
 from streamkeeper_io.readings import Answers, Unanswered, Windows, lacking
 from streamkeeper_io.rows_once import RowsOnce
@@ -27,6 +36,21 @@ from streamkeeper_io.zones import LakeView
 MOST_WINDOWS = 100_000
 _WAIT_S = 2.0
 _NEWEST_BATCHES = 3
+_MICROSECOND = timedelta(microseconds=1)
+_LONGEST_HELD = timedelta(hours=2)
+
+
+class _Held(NamedTuple):
+    """Rows of a time that are kept for several questions."""
+
+    span: Span
+    columns: tuple[str, ...]
+    parts: list[pa.Table]
+
+    def covers(self, span: Span, columns: tuple[str, ...]) -> bool:
+        """Tell whether they answer questions about a time that read some columns."""
+        inside = self.span.begin <= span.begin and span.end <= self.span.end
+        return inside and set(columns) <= set(self.columns)
 
 
 class LakeReadings:
@@ -36,7 +60,9 @@ class LakeReadings:
     """
 
     def __init__(self, settings: Settings, spec: Spec) -> None:
-        self.spec = spec
+        self.settings, self.spec = settings, spec
+        self._held: _Held | None = None
+        self._windows: dict[tuple[str, Span], pa.Table] = {}
         reach_lake(use_lake(settings), _WAIT_S)
         self.view = LakeView(settings, spec)
 
@@ -69,18 +95,62 @@ class LakeReadings:
         declared = tuple(self.spec.columns())
         known = [lacking(question, declared, self.place) for question in questions]
         columns = tuple(dict.fromkeys(c for q in questions for c in q.columns if c in declared))
-        hours = RowsOnce(self.view, columns).by_hour(_hours(span))
-        return _asked(
-            (_with_time(rows, names.EVENT_TIME) for rows in hours), span, questions, known
-        )
+        held = self._held
+        if held is not None and held.covers(span, columns):
+            return _asked(held.parts, span, questions, known)
+        return _asked(self._read(span, columns), span, questions, known)
+
+    def expect(self, span: Span, questions: Sequence[Question]) -> None:
+        """Read what will be asked of parts of a time, once; nothing where that is too much."""
+        if span.length <= _LONGEST_HELD:
+            declared = self.spec.columns()
+            columns = tuple(dict.fromkeys(c for q in questions for c in q.columns if c in declared))
+            self._held = _Held(span, columns, list(self._read(span, columns)))
+
+    def _read(self, span: Span, columns: tuple[str, ...]) -> Iterator[pa.Table]:
+        for rows in RowsOnce(self.view, columns).by_hour(_hours(span), *span):
+            timed = _with_time(rows, names.EVENT_TIME)
+            # Several questions follow, and each would look at the whole hour.
+            begin, end = ((at - EPOCH) // _MICROSECOND for at in span)
+            yield timed.filter((pc.field(AT) >= begin) & (pc.field(AT) < end))
 
     def window(self, name: str) -> Windows:
+        if (sink := cassandra_sink(self.spec, name)) and self.settings.cassandra:
+            return Windows(
+                f"Cassandra, table {sink.keyspace}.{sink.table}",
+                partial(self._in_cassandra, sink),
+            )
+
         def answer(span: Span, questions: Sequence[Question]) -> Answers:
             found = self.view.live_windows(name, MOST_WINDOWS, _hours(span))
             parts = [] if found is None else [_with_time(found, "window_start")]
             return _asked(parts, span, questions, [None] * len(questions))
 
         return Windows(f"the lake, {names.window_path(self.spec, name)}", answer)
+
+    def _in_cassandra(
+        self, sink: CassandraSink, span: Span, questions: Sequence[Question]
+    ) -> Answers:
+        """Answer from the partitions of those keys that readings of this time have."""
+        by = self.spec.window(sink.of).by
+        keys: list[Any] = [()]
+        if by:
+            (found,) = self.answer(span, [Keys(by)])
+            if isinstance(found, Unanswered):
+                return [found] * len(questions)
+            keys = found
+        count = len(partitions(keys, span))
+        if count > MOST_PARTITIONS:
+            told = (
+                f"{len(keys):,} keys in this time are {count:,} partitions, more than the "
+                f"{MOST_PARTITIONS:,} that a page reads; choose a shorter time"
+            )
+            return [Unanswered(told)] * len(questions)
+        if (sink.of, span) not in self._windows:
+            rows = read_windows(self.settings, self.spec, sink, keys, span)
+            self._windows[sink.of, span] = _with_time(rows, "window_start")
+        parts = [self._windows[sink.of, span]]
+        return _asked(parts, span, questions, [None] * len(questions))
 
     def kpi(self, name: str, most: int) -> dict[datetime, list[dict[str, Any]]]:
         """Return the rows of a KPI of the last closed hours, oldest first.

@@ -65,6 +65,9 @@ class PostgresReadings:
             for question in questions
         ]
 
+    def expect(self, span: Span, questions: Sequence[Question]) -> None:
+        """PostgreSQL keeps what was asked of it last in its own memory."""
+
     def _answer(self, dialect: Dialect, question: Question, span: Span) -> list[Any] | Unanswered:
         try:
             return question.merge([self._run(question.sql(dialect, span))])

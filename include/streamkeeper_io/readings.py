@@ -42,6 +42,9 @@ class Readings(Protocol):
     def answer(self, span: Span, questions: Sequence[Question]) -> Answers:
         """Return the answer of each question about the rows of a time. Raises Unavailable."""
 
+    def expect(self, span: Span, questions: Sequence[Question]) -> None:
+        """Make ready for these questions about parts of a time, where that saves reading twice."""
+
     def window(self, name: str) -> Windows:
         """Return the rows of a window, whose times are their starts."""
 

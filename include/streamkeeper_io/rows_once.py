@@ -7,7 +7,7 @@ an hour's file has merged is told by its own rows, so that file and answer are o
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -63,9 +63,21 @@ class RowsOnce:
             return None
         return put_together([only(part, self._columns) for part in kept])
 
-    def by_hour(self, hours: HourRange) -> Iterator[pa.Table]:
-        """Yield the rows of each of these hours that has any, the oldest first."""
-        for _, parts in self._hours(hours, sys.maxsize, newest_first=False):
+    def by_hour(
+        self, hours: HourRange, begin: datetime | None = None, end: datetime | None = None
+    ) -> Iterator[pa.Table]:
+        """Yield the rows of each of these hours that has any, the oldest first.
+
+        Parameters: begin and end, batches of which all rows lie before or behind are left out.
+        """
+
+        def needed(manifest: Manifest) -> bool:
+            first, last = manifest.first_event, manifest.last_event
+            if first is None or last is None:
+                return True
+            return (begin is None or last >= begin) and (end is None or first < end)
+
+        for _, parts in self._hours(hours, sys.maxsize, newest_first=False, needed=needed):
             found = [only(part, self._columns) for part in parts]
             if found:
                 yield put_together(found)
@@ -104,9 +116,14 @@ class RowsOnce:
             yield from parts
 
     def _hours(
-        self, hours: HourRange, limit: int, *, newest_first: bool
+        self,
+        hours: HourRange,
+        limit: int,
+        *,
+        newest_first: bool,
+        needed: Callable[[Manifest], bool] = lambda _: True,
     ) -> Iterator[tuple[datetime, list[pa.Table]]]:
-        landed = self.view.manifests("raw", hours)
+        landed = [m for m in self.view.manifests("raw", hours) if needed(m)]
         closed = self.view.closed_hours(names.CURATED, hours)
         there = {h for m in landed for h in m.hours if h in hours}
         for hour in sorted(there.union(closed), reverse=newest_first):

@@ -149,15 +149,14 @@ def in_postgres(settings: Settings, spec: Spec, rows: Sequence[Row], first: int 
     writer.close()
 
 
-def windows_in_postgres(settings: Settings, spec: Spec, rows: Sequence[Row]) -> list[Row]:
-    """Write windows of five minutes as the sink does; return them."""
-    sink = next(s for s in spec.sinks if isinstance(s, PostgresSink) and s.of == "by_site")
+def windows_of(rows: Sequence[Row]) -> list[Row]:
+    """Return the windows of five minutes of rows."""
     groups: dict[tuple[str, datetime], list[Row]] = {}
     for row in rows:
         at = row["timestamp"]
         begin = at.replace(minute=at.minute // 5 * 5, second=0, microsecond=0)
         groups.setdefault((row["site"], begin), []).append(row)
-    found = [
+    return [
         {
             "site": site,
             "window_start": begin,
@@ -168,11 +167,15 @@ def windows_in_postgres(settings: Settings, spec: Spec, rows: Sequence[Row]) -> 
         }
         for (site, begin), group in groups.items()
     ]
+
+
+def windows_in_postgres(settings: Settings, spec: Spec, windows: list[Row]) -> None:
+    """Write windows as the sink does."""
+    sink = next(s for s in spec.sinks if isinstance(s, PostgresSink) and s.of == "by_site")
     url = settings.postgres_url(sink.connection)
     writer = TableWriter(url, window_table(spec, sink), connection=sink.connection)
-    writer.write([pa.Table.from_pylist(found)], Rank(False, 1))
+    writer.write([pa.Table.from_pylist(windows)], Rank(False, 1))
     writer.close()
-    return found
 
 
 def mean(values: Any) -> float | None:

@@ -25,6 +25,7 @@ from dashboards import (
     mean,
     tiles,
     windows_in_postgres,
+    windows_of,
 )
 from playwright.sync_api import Page, expect
 
@@ -80,7 +81,8 @@ def dashboard(
     rows = make_rows(NEWEST, 2 * HOUR)
     half = len(rows) // 2
     in_postgres(settings, streams["air"], rows)
-    windows = windows_in_postgres(settings, streams["air"], rows)
+    windows = windows_of(rows)
+    windows_in_postgres(settings, streams["air"], windows)
     for batch, part in enumerate((rows[:half], rows[half:])):
         in_lake(settings, streams["air_lake"], part, batch, batch * half)
     for name in ("air", "air_lake"):

@@ -9,8 +9,13 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from local_lake import NOON, declared_stream, publish, row
+from streamkeeper.dashboard_questions import Means
+from streamkeeper.dashboards import Span
+from streamkeeper.manifest import Manifest
 from streamkeeper_apps.dashboard import commands, live
 from streamkeeper_apps.dashboard.parts import escaped
+from streamkeeper_apps.where import find_settings
+from streamkeeper_io.lake_readings import LakeReadings
 
 APP = Path(commands.__file__).with_name("app.py")
 
@@ -89,3 +94,31 @@ def test_a_fault_of_its_own_is_told_without_a_traceback(
 
 def test_texts_of_data_are_shown_as_they_are() -> None:
     assert escaped("a_b *c* $x$ :smile: <b>") == r"a\_b \*c\* \$x\$ \:smile\: \<b\>"
+
+
+def test_batches_outside_of_a_time_are_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = declared_stream(tmp_path, monkeypatch)
+    for batch in range(3):
+        rows = [row(600 * batch + n, "Fes") for n in range(10)]
+        publish(spec, rows, batch=batch, span=(batch, batch + 1))
+        file = next((tmp_path / "lake" / "raw").glob(f"*-{batch}/_manifest.json"))
+        told = Manifest.model_validate_json(file.read_text())
+        times = {"first_event": rows[0]["_event_time"], "last_event": rows[-1]["_event_time"]}
+        file.write_text(told.model_copy(update=times).model_dump_json())
+        if batch == 0:
+            # Whoever reads it fails.
+            (file.parent / "part-0.parquet").write_text("no Parquet")
+    lake = LakeReadings(find_settings(), spec)
+    assert lake.newest() == NOON + timedelta(seconds=1209)
+    span = Span(NOON + timedelta(seconds=605), NOON + timedelta(seconds=1205))
+    question = Means(("temperature",), by="city")
+    for expected in (False, True):
+        if expected:
+            lake.expect(span, [question])
+        (found,) = lake.answer(span, [question])
+        assert [(g.key, g.rows) for g in found] == [("Fes", 10)]
+    half = Span(span.begin, span.begin + timedelta(seconds=300))
+    ((group,),) = lake.answer(half, [question])
+    assert group.rows == 5

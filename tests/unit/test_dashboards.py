@@ -21,6 +21,7 @@ from streamkeeper.dashboard_questions import (
     DUCKDB,
     ROWS,
     Broken,
+    Keys,
     Last,
     Means,
     Pairs,
@@ -49,6 +50,7 @@ from streamkeeper.dashboards import (
 from streamkeeper.errors import DeclarationError
 from streamkeeper.spec.loader import load_spec
 from streamkeeper.spec.models import Alert, Spec
+from streamkeeper_io.cassandra_windows import partitions
 
 STREAMS = Path(__file__).parents[2] / "include" / "streams"
 BEGIN = datetime(2026, 11, 26, 10, tzinfo=UTC)
@@ -305,6 +307,22 @@ def test_correlations_need_two_that_change() -> None:
     assert (pair.n, pair.correlation) == (5, None)
     assert asked(Pairs(("t",)), rows) == []
     assert Pairs(("a", "b", "c")).pairs == [("a", "b"), ("a", "c"), ("b", "c")]
+
+
+def test_known_keys_are_those_without_null() -> None:
+    rows = [
+        {"second": n, "sensor": s, "t": t, "u": 1.0, "latitude": 0, "longitude": 0, "ok": True}
+        for n, (s, t) in enumerate([("b", 1.0), ("a", 2.0), (None, 3.0), ("a", None), ("b", 1.0)])
+    ]
+    assert asked(Keys(("sensor", "t")), rows[:1], rows[1:]) == [("a", 2.0), ("b", 1.0)]
+
+
+def test_partitions_are_keys_and_days() -> None:
+    span = Span(BEGIN, BEGIN + timedelta(hours=20))
+    days = [BEGIN.date(), BEGIN.date() + timedelta(days=1)]
+    keys = [("a", 1), ("b", 2)]
+    assert partitions(keys, span) == [(*key, day) for key in keys for day in days]
+    assert partitions([()], SPAN) == [(BEGIN.date(),)]
 
 
 def test_names_and_texts_are_quoted_in_sql() -> None:

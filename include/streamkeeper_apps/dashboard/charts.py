@@ -81,7 +81,7 @@ def beside(rows: pd.DataFrame, title: str) -> Chart:
     """
     periods = ["this period", "the one before"]
     return (
-        alt.Chart(rows, height=_HEIGHT + 50, title=alt.Title(title, fontSize=13, anchor="start"))
+        alt.Chart(rows, height=_HEIGHT, title=alt.Title(title, fontSize=13, anchor="start"))
         .mark_line(strokeWidth=1.8)
         .encode(
             x=_time(),
@@ -90,7 +90,7 @@ def beside(rows: pd.DataFrame, title: str) -> Chart:
                 "period:N",
                 title=None,
                 scale=alt.Scale(domain=periods, range=[NOW, BEFORE]),
-                legend=alt.Legend(orient="top", offset=4),
+                legend=None,
             ),
             strokeDash=alt.StrokeDash(
                 "period:N", scale=alt.Scale(domain=periods, range=[[1, 0], [4, 3]]), legend=None

@@ -104,6 +104,7 @@ class _Answers:
         if place is not None and place.label is not None:
             where = (place.latitude, place.longitude)
             now["places"] = Last(place.label, where, shown.variables)
+        readings.expect(Span(span.before.begin, span.end), list(now.values()))
         told = self._ask(readings, span, now)
         self.series = cast(list[Group], told["series"] or [])
         self.places = told.get("places") or []

@@ -127,6 +127,7 @@ def _draw_evolution(
     if not shown.variables:
         st.caption("The declaration has no numbers to draw.")
         return
+    st.caption("Blue: this period. Grey and dashed: the one before, moved here.")
     columns = st.columns(2) if len(shown.variables) > 1 else [st.container()]
     periods = (("this period", now, timedelta()), ("the one before", before, span.length))
     for i, name in enumerate(shown.variables):
@@ -234,6 +235,9 @@ def _draw_windows(spec: Spec, readings: Readings, span: Span) -> None:
         place, answer = readings.window(name)
         most = len(charts.COLOURS)
         (found,) = answer(span, [Means((measure,), by=by)])
+        if isinstance(found, Unanswered):
+            st.caption(escaped(found.reason))
+            return
         named = [g.key or "none" for g in _groups(found)] if by else ["all"]
         kept = tuple(sorted(named[:most]))
         # Without a key there is none to choose among.
