@@ -17,6 +17,7 @@ class Manifest(BaseModel):
 
     `span` maps a partition to (first offset, end offset); `read` = `valid` + `quarantined`;
     `warned_by_rule` counts valid rows that broke a check which only marks them, by its name;
+    `corrected_by_kind` those that were corrected, by what was, such as `unit:value`;
     `hours` counts valid rows by event hour (UTC); `first_event` and `last_event` are of valid rows;
     `write_number` orders all writes of all launches; `topic_id` names the topic's incarnation.
     """
@@ -38,6 +39,7 @@ class Manifest(BaseModel):
     quarantined: Annotated[int, Field(ge=0)]
     quarantined_by_rule: dict[str, int]
     warned_by_rule: dict[str, int] = {}
+    corrected_by_kind: dict[str, int] = {}
     hours: dict[datetime, int]
     first_event: datetime | None
     last_event: datetime | None

@@ -22,7 +22,7 @@ _HOUR_FORMAT = "%Y-%m-%dT%H"
 TOPIC_ID, PARTITION, OFFSET, TIMESTAMP = "_topic_id", "_partition", "_offset", "_timestamp"
 GENERATION, BATCH = "_generation", "_batch"
 EVENT_TIME, HOUR, KEY = "_event_time", "_hour", "_key"
-ERRORS, VALUE, WARNINGS = "_errors", "_value", "_warnings"
+ERRORS, VALUE, WARNINGS, CORRECTED = "_errors", "_value", "_warnings", "_corrected"
 COORDINATES = (TOPIC_ID, PARTITION, OFFSET)
 # What a PostgreSQL sink adds: which write a row is of, and whether its window is closed.
 WRITE_NUMBER, CLOSED = "_write_number", "_closed"

@@ -123,7 +123,16 @@ def _place(spec: Spec, name: str, field: FieldSpec) -> str:
 def _conversion(field: FieldSpec) -> str:
     if field.type == "timestamp":
         zone = f", {field.zone} where it has no zone" if field.zone else ""
-        return f" ({field.format}{zone})"
+        also = f", corrected from {', '.join(field.also)}" if field.also else ""
+        return f" ({field.format}{also}{zone})"
+    if field.units is not None:
+        told = field.units
+        corrected = ", ".join(
+            f"{text}" + (f" to {unit}: x becomes {how}" if how else f" is {unit}")
+            for text, (unit, how) in told.readings().items()
+            if text != unit
+        )
+        return f", in {', '.join(told.landed)} as {told.field} tells; {corrected or 'no others'}"
     found = field.conversion()
     if found is not None:
         return f", {field.sent_unit} to {field.unit}: x becomes {found}"
@@ -139,6 +148,8 @@ def _columns(spec: Spec) -> Iterator[str]:
         yield f"{name} {text}"
     if spec.warns:
         yield f"{names.WARNINGS} array<string>: checks that only mark a row"
+    if found := ", ".join(spec.corrections()):
+        yield f"{names.CORRECTED} array<string>: what was corrected, of {found}"
 
 
 def _queries(spec: Spec) -> Iterator[str]:

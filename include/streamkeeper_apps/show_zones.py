@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -256,6 +257,11 @@ class Zones:
             # A record that failed a check has no sure event hour.
             title += f", {sum(m.quarantined for m in manifests):,} quarantined records"
             title += f", in {len(manifests):,} batches"
+            corrected = Counter[str]()
+            for manifest in manifests:
+                corrected.update(manifest.corrected_by_kind)
+            told = ", ".join(f"{kind} {n:,}" for kind, n in sorted(corrected.items()))
+            title += f"; corrected: {told}" if told else ""
         return Shown(title, ("hour", "valid"), rows, note=self._nothing_if(rows))
 
     def _count_quarantine(self) -> Shown:

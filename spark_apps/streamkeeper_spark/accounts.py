@@ -21,7 +21,9 @@ WINDOW_COLUMNS = ["window_start"]
 
 def raw_columns(spec: Spec) -> list[str]:
     """Return the columns by which landed rows are counted."""
-    return [*RAW_COLUMNS, *([names.WARNINGS] if spec.warns else [])]
+    marks = [names.WARNINGS] if spec.warns else []
+    marks += [names.CORRECTED] if spec.corrections() else []
+    return [*RAW_COLUMNS, *marks]
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -35,6 +37,7 @@ class Account:
     quarantined: int = 0
     by_rule: Counter[str] = field(default_factory=Counter)
     warned: Counter[str] = field(default_factory=Counter)
+    corrected: Counter[str] = field(default_factory=Counter)
     hours: Counter[datetime] = field(default_factory=Counter)
     first_event: datetime | None = None
     last_event: datetime | None = None
@@ -52,6 +55,7 @@ class Account:
             "quarantined": self.quarantined,
             "quarantined_by_rule": dict(sorted(self.by_rule.items())),
             "warned_by_rule": dict(sorted(self.warned.items())),
+            "corrected_by_kind": dict(sorted(self.corrected.items())),
             "hours": dict(sorted(self.hours.items())),
             "first_event": self.first_event,
             "last_event": self.last_event,
@@ -69,10 +73,8 @@ def account_of_raw(tables: Iterable[pa.Table]) -> Account:
         account.quarantined += bad.num_rows
         for findings in bad[names.ERRORS].to_pylist():
             account.by_rule.update({rule_of(finding) for finding in findings})
-        if names.WARNINGS in good.column_names:
-            marked = good[names.WARNINGS]
-            for warnings in marked.filter(pc.is_valid(marked)).to_pylist():
-                account.warned.update(warnings)
+        _add_marks(account.warned, good, names.WARNINGS)
+        _add_marks(account.corrected, good, names.CORRECTED)
         _add_times(account, good[names.HOUR], good[names.EVENT_TIME])
     return account
 
@@ -85,6 +87,14 @@ def account_of_windows(tables: Iterable[pa.Table]) -> Account:
         starts = table["window_start"]
         _add_times(account, pc.floor_temporal(starts, unit="hour"), starts)
     return account
+
+
+def _add_marks(counts: Counter[str], rows: pa.Table, column: str) -> None:
+    """Count the texts in a column of lists, where there is one."""
+    if column not in rows.column_names:
+        return
+    for entry in pc.value_counts(pc.list_flatten(rows[column])):
+        counts[entry["values"].as_py()] += entry["counts"].as_py()
 
 
 def _add_times(account: Account, hours: pa.ChunkedArray, events: pa.ChunkedArray) -> None:

@@ -15,10 +15,11 @@ from pyspark.sql import functions as F
 
 from streamkeeper import names
 from streamkeeper.spec.durations import format_duration
-from streamkeeper.spec.field_types import FieldType, digits, sql_type
-from streamkeeper.spec.models import Check, FieldSpec, Spec
+from streamkeeper.spec.field_types import FieldType, digits
+from streamkeeper.spec.models import Check, FieldSpec, SentUnits, Spec
 from streamkeeper.spec.pieces import text_literal
 from streamkeeper.spec.values import Scalar
+from streamkeeper_spark import corrections, exact
 from streamkeeper_spark.csv_records import CsvReader
 from streamkeeper_spark.parse import Frame, JsonReader
 from streamkeeper_spark.schema import landed_schema
@@ -122,11 +123,13 @@ class RecordChecks:
         return named.selectExpr(*made)
 
     def _landed_value(self, name: str) -> str:
-        value, conversion = self._reader.value(name), self._spec.fields[name].conversion()
-        if conversion is None:
-            return value
-        kind = sql_type(self._spec.fields[name].type)
-        return f"try_cast({conversion.sql(f'CAST({value} AS double)')} AS {kind})"
+        value, field = self._reader.value(name), self._spec.fields[name]
+        if field.units is not None:
+            return corrections.landed_value(value, self._reader.text(field.units.field), field)
+        if (told := self._spec.told_unit(name)) is not None:
+            return corrections.landed_unit(value, told)
+        conversion = field.conversion()
+        return value if conversion is None else corrections.converted(value, conversion, field)
 
     def _landed(self) -> dict[str, str]:
         """Return the columns of the landed row; those that are no part of a row are empty."""
@@ -139,6 +142,7 @@ class RecordChecks:
             names.ERRORS: f"CASE WHEN {bad} THEN {self._findings()} END",
             names.VALUE: f"CASE WHEN {bad} THEN {names.VALUE} END",
             names.WARNINGS: self._warnings(bad),
+            names.CORRECTED: self._corrected(bad),
             **dict.fromkeys((names.TOPIC_ID, names.GENERATION, names.BATCH), ""),
         }
         return {f.name: made.get(f.name, quoted(f.name)) for f in landed_schema(self._spec)}
@@ -190,6 +194,8 @@ class RecordChecks:
             bad = known(f"abs({value}) = CAST('Infinity' AS {field.type})")
             told = f"the number is larger than a {field.type} holds"
             rules.append(Rule(f"type:{name}", bad, text_literal(told)))
+        if field.units is not None:
+            rules.append(self._unit_rule(name, field.units))
         rules += _range_rules(name, field)
         if field.allowed is not None:
             literals = ", ".join(_literal(v, field.type) for v in field.allowed)
@@ -199,6 +205,14 @@ class RecordChecks:
             told += f"{text_literal(listed + more)})"
             rules.append(Rule(f"allowed:{name}", known(f"{value} NOT IN ({literals})"), told))
         return rules
+
+    def _unit_rule(self, name: str, told: SentUnits) -> Rule:
+        """Return the rule that the unit of a value is one that lands, or becomes one."""
+        unit = self._reader.text(told.field)
+        bad = f"{quoted(name)} IS NOT NULL AND NOT {known(corrections.is_unit(unit, told))}"
+        none = text_literal(f"; it is none of {', '.join(told.landed)}, nor becomes one of them")
+        message = f"concat('its unit is ', coalesce({shown(unit)}, 'missing'), {none})"
+        return Rule(f"unit:{name}", f"({bad})", message)
 
     def _time_rules(self) -> list[Rule]:
         """Return the checks on the event time: the broker's timestamp and the years kept."""
@@ -235,8 +249,27 @@ class RecordChecks:
         any_failed = any_of(
             _declared(check).bad for check in self._spec.checks if check.on_fail == "warn"
         )
-        marked = f"array_compact(array({', '.join(failed)}))"
-        return f"CASE WHEN NOT ({bad}) AND ({any_failed}) THEN {marked} END"
+        return _marks(bad, any_failed, failed)
+
+    def _corrected(self, bad: str) -> str:
+        """Return what was corrected of a valid row, by kind; null if nothing was."""
+        reader, found = self._reader, list[tuple[str, str]]()
+        for name, field in self._spec.fields.items():
+            if field.units is not None:
+                unit = reader.text(field.units.field)
+                other = known(corrections.is_other_unit(unit, field.units))
+                found.append((f"unit:{name}", f"({quoted(name)} IS NOT NULL AND {other})"))
+            if field.also:
+                usual = known(exact.is_in_format(reader.text(name), field))
+                found.append((f"time:{name}", f"({quoted(name)} IS NOT NULL AND NOT {usual})"))
+        kinds = [f"CASE WHEN {when} THEN {text_literal(kind)} END" for kind, when in found]
+        return _marks(bad, any_of(when for _, when in found), kinds)
+
+
+def _marks(bad: str, any_of_them: str, texts: list[str]) -> str:
+    """Return an array of the texts that are not null, of valid rows with any; else null."""
+    marked = f"array_compact(array({', '.join(texts)}))"
+    return f"CASE WHEN NOT ({bad}) AND ({any_of_them}) THEN {marked} END"
 
 
 def _declared(check: Check) -> Rule:

@@ -129,6 +129,10 @@ class CsvReader:
         """Return a field's value in its landed type and the unit sent; null where it is inexact."""
         return exact.from_text(self.sent(name), self._spec.fields[name], strict=self._strict)
 
+    def text(self, name: str) -> str:
+        """Return what was sent of a field as a text; null where it is missing."""
+        return self.sent(name)
+
     def mistyped(self) -> str:
         """Return the findings on the types, an array in the order of the fields, with nulls.
 

@@ -26,6 +26,8 @@ _ISO = f"(?!0000)(?:{_CLOCK}Z|{_INNER}{_CLOCK}{_OFFSET})"
 _LOCAL = f"(?!0000){_INNER}{_CLOCK}"
 _FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799
 _A_SECOND = {"epoch_ms": 1000, "epoch_us": 1_000_000}
+# Of counts in several units the size tells the unit: below this it is the one before.
+_BELOW = {"epoch_s": 1e11, "epoch_ms": 1e14, "epoch_us": None}
 _WHOLE = {"integer": ("bigint", 19), "int32": ("int", 10)}
 
 
@@ -93,7 +95,51 @@ def time_from_count(count: str, unit: str) -> str:
     return f"CASE WHEN {count} BETWEEN {first}L AND {last}L THEN {micros} END"
 
 
+def is_in_format(text: str, field: FieldSpec) -> str:
+    """Return the condition that a time is written in its `format`, not in one of `also`.
+
+    Parameters: text, SQL of what was sent, which is a time in one of the forms.
+    """
+    if field.format == "iso8601":
+        zoned = matches(text, _ISO)
+        local = field.zone is not None and "local" not in field.also
+        return f"({zoned} OR {matches(text, _LOCAL)})" if local else zoned
+    return f"({matches(text, _ANY_NUMBER)} AND {_size_of(text, field.format, field)})"
+
+
+def _counts(field: FieldSpec) -> list[str]:
+    """Return the forms of a timestamp that are numbers, by the size of these."""
+    return [form for form in _BELOW if form in (field.format, *field.also)]
+
+
+def _size_of(text: str, form: str, field: FieldSpec) -> str:
+    """Return the condition that a number is of the size of one form, among all of the field."""
+    forms = _counts(field)
+    place = forms.index(form)
+    size = f"abs(try_cast({text} AS double))"
+    above = f"{size} >= {_BELOW[forms[place - 1]]!r}D" if place else "true"
+    below = f"{size} < {_BELOW[form]!r}D" if place < len(forms) - 1 else "true"
+    return f"({above} AND {below})"
+
+
+def _time_in_any_form(text: str, field: FieldSpec, *, strict: bool) -> str:
+    """Return the SQL of a time that is written in the field's format or in one of `also`."""
+    cases = []
+    for form in _counts(field):
+        of_form = field.model_copy(update={"format": form, "also": ()})
+        read = _time_from_text(text, of_form, strict=strict)
+        number = f"{matches(text, _ANY_NUMBER)} AND {_size_of(text, form, field)}"
+        cases.append(f"WHEN {number} THEN {read}")
+    written = field.model_copy(update={"format": "iso8601", "also": ()})
+    if {"iso8601", "local"}.isdisjoint((field.format, *field.also)):
+        return f"CASE {' '.join(cases)} END"
+    read = _time_from_text(text, written, strict=strict)
+    return f"CASE {' '.join(cases)} ELSE {read} END" if cases else read
+
+
 def _time_from_text(text: str, field: FieldSpec, *, strict: bool) -> str:
+    if field.also:
+        return _time_in_any_form(text, field, strict=strict)
     if field.format == "epoch_s":
         form = matches(text, _JSON_NUMBER if strict else _ANY_NUMBER)
         rounded = f"try_cast({text} AS decimal(38,18))"

@@ -140,6 +140,11 @@ class JsonReader:
             return exact.time_from_count(sent, declared.format)
         return exact.from_text(sent, declared, strict=True) if _is_text(declared) else sent
 
+    def text(self, name: str) -> str:
+        """Return what was sent of a field as a text, as far as it may be read; else null."""
+        sent = self.sent(name)
+        return self._unmarked(sent, self._fields[name]) if self._texts else sent
+
     def _unmarked(self, sent: str, declared: FieldSpec) -> str:
         """Return a value's text as it was sent; null if it was sent as what may not be read."""
         marked = f"startswith({sent}, {self._mark})"
@@ -149,6 +154,8 @@ class JsonReader:
             inner = f"left({sent}, 1) IN ('{{', '[')"
             plain = f"if({inner}, replace({sent}, {self._mark}, ''), {sent})"
             return f"if({marked}, {'NULL' if self._strict else number}, {plain})"
+        if declared.also:
+            return f"if({marked}, {number}, {sent})"
         if _is_text(declared):
             return sent
         return f"if({marked}, {number}, {'NULL' if self._strict else sent})"
@@ -295,6 +302,8 @@ class JsonReader:
         return from_json(TEXT, struct_fields(self._tree, types))
 
     def _kinds(self, declared: FieldSpec) -> str:
+        if declared.also:
+            return _LOOSE_NUMBERS
         wanted = declared.format if declared.type == "timestamp" else declared.type
         if self._strict:
             return _KINDS.get(wanted, _NUMBERS)
@@ -380,9 +389,9 @@ def _count(character: str) -> str:
 
 
 def rounded(declared: FieldSpec) -> bool:
-    """Tell whether Spark's parser would round the numbers of a field."""
+    """Tell whether Spark's parser would round the numbers of a field, or take no texts for them."""
     if declared.type == "timestamp":
-        return declared.format == "epoch_s"
+        return declared.format == "epoch_s" or bool(declared.also)
     return digits(declared.type) is not None
 
 
@@ -419,6 +428,8 @@ def how_it_is_written(declared: FieldSpec) -> str:
     """Return the end of a message about a value that does not hold what its field declares."""
     if declared.type != "timestamp":
         return f" cannot be read as {declared.type} exactly"
+    if declared.also:
+        return f" is no time as {', '.join((declared.format, *declared.also))} write it"
     if declared.format == "iso8601":
         example = "2026-11-24T12:00:00" + ("Z" if declared.zone is None else "")
         return f" is not a time such as {example}, to the microsecond at most"

@@ -51,4 +51,6 @@ def landed_schema(spec: Spec) -> T.StructType:
     ]
     if spec.warns:
         columns.append((names.WARNINGS, T.ArrayType(T.StringType())))
+    if spec.corrections():
+        columns.append((names.CORRECTED, T.ArrayType(T.StringType())))
     return T.StructType([T.StructField(name, kind) for name, kind in columns])

@@ -8,6 +8,7 @@ from typing import Any
 
 from streamkeeper.errors import ExpressionError
 from streamkeeper.spec import raw, units
+from streamkeeper.spec.correction_references import correction_problems
 from streamkeeper.spec.document import KeyPath, Problem
 from streamkeeper.spec.expressions import Expression, parse_expression
 from streamkeeper.spec.field_types import NUMBERS, is_number, is_type
@@ -135,6 +136,7 @@ class Columns:
             yield Problem((*path, "zone"), "no such time zone", zone, raw.time_zones())
         yield from self._allowed(path, kind, field)
         yield from self._units(path, kind, field)
+        yield from correction_problems(path, field, self.fields)
 
     def _allowed(self, path: KeyPath, kind: str | None, field: dict[str, Any]) -> Iterator[Problem]:
         expected: Any = {"string": str, "boolean": bool}.get(kind or "")

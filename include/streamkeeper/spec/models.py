@@ -17,6 +17,7 @@ from streamkeeper.spec.expressions import Expression, parse_condition, parse_exp
 from streamkeeper.spec.field_types import FieldType
 from streamkeeper.spec.producers import Producer
 from streamkeeper.spec.sinks import CassandraSink, DeltaSink, PostgresSink, Sink
+from streamkeeper.spec.units import Conversion
 from streamkeeper.spec.values import (
     Duration,
     ExpressionText,
@@ -33,13 +34,35 @@ from streamkeeper.spec.values import (
 from streamkeeper.texts import LanguageName
 
 
+class SentUnits(Model):
+    """The field that tells the unit of each value, and the units in which values land.
+
+    A unit of the dimension of a landed one is converted to it; `spelled` maps other spellings to
+    units.
+    """
+
+    field: str
+    landed: Annotated[tuple[str, ...], Field(min_length=1)]
+    spelled: dict[str, str] = Field(default={})
+
+    def readings(self) -> dict[str, tuple[str, Conversion | None]]:
+        """Return each text that is read as a unit: the landed unit and how values are converted."""
+        found: dict[str, tuple[str, Conversion | None]] = {u: (u, None) for u in self.landed}
+        for landed in self.landed:
+            if landed in units.UNITS:
+                for sent in units.convertible(landed):
+                    found.setdefault(sent, (landed, units.conversion(sent, landed)))
+        return found | {text: found[unit] for text, unit in self.spelled.items()}
+
+
 class FieldSpec(Model):
     """One field of a message: its type, where it stands, and the checks on it.
 
     `path` is dotted or a list of keys (default: the field's name); `range` is inclusive, of the
     landed value; `allowed` lists the only accepted values; a value sent in `sent_unit` is converted
-    to `unit`; `format` and `zone` tell how a timestamp is written (a text without zone is a mistake
-    unless `zone` is given).
+    to `unit`, one whose unit another field tells as `units` tell; `format` and `zone` tell how a
+    timestamp is written (a text without zone is a mistake unless `zone` is given), and `also` in
+    which forms besides: those are counted as corrected.
     """
 
     type: TypeName
@@ -49,7 +72,9 @@ class FieldSpec(Model):
     allowed: tuple[Scalar, ...] | None = None
     unit: str | None = None
     sent_unit: str | None = None
+    units: SentUnits | None = None
     format: Literal["iso8601", "epoch_s", "epoch_ms", "epoch_us"] = "iso8601"
+    also: tuple[Literal["iso8601", "local", "epoch_s", "epoch_ms", "epoch_us"], ...] = ()
     zone: str | None = None
 
     def keys(self, name: str) -> tuple[str, ...]:
@@ -58,7 +83,7 @@ class FieldSpec(Model):
             return tuple(self.path.split("."))
         return self.path or (name,)
 
-    def conversion(self) -> units.Conversion | None:
+    def conversion(self) -> Conversion | None:
         """Return how the sent value is converted; None if it lands as it was sent."""
         if self.sent_unit is None or self.unit is None:
             return None
@@ -283,6 +308,17 @@ class Spec(Model):
     def warns(self) -> bool:
         """Whether a check marks rows, so that they have the column for it."""
         return any(check.on_fail == "warn" for check in self.checks)
+
+    def corrections(self) -> tuple[str, ...]:
+        """Return the kinds of corrections that are counted, such as `unit:value`."""
+        kinds = [("unit", n) for n, field in self.fields.items() if field.units is not None]
+        kinds += [("time", n) for n, field in self.fields.items() if field.also]
+        return tuple(f"{kind}:{name}" for kind, name in kinds)
+
+    def told_unit(self, name: str) -> SentUnits | None:
+        """Return the units that a field tells of another one; None if it tells none."""
+        found = (f.units for f in self.fields.values() if f.units and f.units.field == name)
+        return next(found, None)
 
     def window(self, name: str) -> Window:
         """Return the window of this name; KeyError if there is none."""

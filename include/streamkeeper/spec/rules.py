@@ -18,6 +18,10 @@ def rules(spec: Spec) -> Iterator[tuple[str, str]]:
         yield f"type:{name}", f"{field.type} as declared"
         if field.required or name == spec.event_time.field:
             yield f"required:{name}", "neither missing nor null"
+        if field.units is not None:
+            landed = ", ".join(field.units.landed)
+            told = f"its unit in `{field.units.field}` is one of {landed}, or becomes one of them"
+            yield f"unit:{name}", told
         if field.range is not None:
             low, high = ("any" if v is None else f"{v:g}" for v in field.range)
             unit = f" {field.unit}" if field.unit else ""

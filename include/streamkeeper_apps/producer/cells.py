@@ -33,6 +33,7 @@ _WIDTHS = {"%Y": 4, "%m": 2, "%d": 2, "%H": 2, "%M": 2, "%S": 2}
 _SECONDS = {f"{second:02d}": second for second in range(60)}
 _WHOLE_SECONDS = frozenset({'Z"', '.000Z"', '.000000Z"'})
 _UNITS = {"epoch_s": 1_000_000, "epoch_ms": 1000, "epoch_us": 1}
+_BELOW = {"epoch_s": 1e11, "epoch_ms": 1e14, "epoch_us": math.inf}
 
 
 def text(value: str) -> str:
@@ -251,6 +252,8 @@ def instant_reader(field: FieldSpec) -> Callable[[str], int | None]:
 
     It gives None for what is no instant between the years 1 and 9999.
     """
+    if field.also:
+        return _instant_in_any_form(field)
     if field.format != "iso8601":
         unit = _UNITS[field.format]
         return lambda made: _epoch(made, unit)
@@ -276,6 +279,27 @@ def instant_reader(field: FieldSpec) -> Callable[[str], int | None]:
                 return found[1] + second * 1_000_000
         instant = read(made[1:-1])
         return None if instant is None else micros(instant)
+
+    return tell
+
+
+def _instant_in_any_form(field: FieldSpec) -> Callable[[str], int | None]:
+    """Return what tells the instant of a text in the field's format or one of `also`.
+
+    Of several counts the size tells the unit, as it does on landing.
+    """
+    forms = (field.format, *field.also)
+    counts = [(unit, below) for unit, below in _BELOW.items() if unit in forms]
+    plain = field.model_copy(update={"format": "iso8601", "also": ()})
+    written = None if {"iso8601", "local"}.isdisjoint(forms) else instant_reader(plain)
+
+    def tell(made: str) -> int | None:
+        text = made.strip('"')
+        if number(text) is None:
+            return None if written is None else written(made)
+        size = abs(float(text))
+        fitting = (unit for unit, below in counts[:-1] if size < below)
+        return _epoch(text, _UNITS[next(fitting, counts[-1][0])]) if counts else None
 
     return tell
 

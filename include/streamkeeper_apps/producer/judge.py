@@ -81,7 +81,8 @@ def _field(spec: Spec, name: str, field: FieldSpec, value: Any, now: datetime) -
     if field.type == "timestamp":
         instant = instant_reader(field)(shown) if _is_time(field, value) else None
         if instant is None:
-            yield f"type:{name}: {shown} is no time of the format {field.format}"
+            forms = ", ".join((field.format, *field.also))
+            yield f"type:{name}: {shown} is no time of the format {forms}"
         elif is_event_time:
             yield from _event_time(spec, instant, now)
         return
@@ -135,6 +136,8 @@ def _is_decimal(value: str, exact: Digits | None) -> bool:
 
 
 def _is_time(field: FieldSpec, value: Any) -> bool:
+    if field.also:
+        return isinstance(value, str)
     if field.format != "iso8601":
         return isinstance(value, Literal)
     if not isinstance(value, str) or isinstance(value, Literal):
