@@ -52,6 +52,7 @@ _DELTA_OWN = {
     names.PARTITION: "int, a coordinate",
     names.OFFSET: "bigint, a coordinate",
     names.TIMESTAMP: "timestamp, the broker's",
+    names.CORRECTED: "array<string>: what was corrected",
     names.WRITE_NUMBER: "bigint: which write a row is of",
 }
 

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from streamkeeper.names import COORDINATES, OFFSET, PARTITION, TIMESTAMP, TOPIC_ID, WRITE_NUMBER
+from streamkeeper.names import (
+    COORDINATES,
+    CORRECTED,
+    OFFSET,
+    PARTITION,
+    TIMESTAMP,
+    TOPIC_ID,
+    WRITE_NUMBER,
+)
 from streamkeeper.spec.field_types import FieldType, digits
 from streamkeeper.spec.models import Spec
 from streamkeeper.spec.sinks import DeltaSink
@@ -26,6 +34,7 @@ _OWN = {
     OFFSET: pa.int64(),
     TIMESTAMP: _TIME,
     WRITE_NUMBER: pa.int64(),
+    CORRECTED: pa.list_(pa.string()),
 }
 
 

@@ -5,11 +5,13 @@ Every figure is computed anew in plain Python over the very messages or lines th
 
 from __future__ import annotations
 
+import csv
 import json
+import lzma
 import secrets
 from collections import Counter
-from collections.abc import Iterator
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from drivers import manifests
 from pyspark.sql import SparkSession
 from topics import InThread, Read, declare, read_topic
 
+from access_log import DATA
 from streamkeeper import names
 from streamkeeper.names import format_hour, hour_of
 from streamkeeper.settings import Settings
@@ -33,6 +36,11 @@ from streamkeeper_io.store import Store
 BUILDINGS = Path(__file__).parents[2] / "include" / "streams" / "buildings.yaml"
 SENT = 60 * 60 * 3 // 2  # an hour and a half of sixty devices
 FAULTS = {"malformed": 0.02, "duplicate": 0.01, "late": {"share": 0.02, "by": "30min"}}
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+CONVERTED: dict[str, tuple[str, Callable[[float], float]]] = {
+    "F": ("°C", lambda f: (f - 32) * 5 / 9),
+    "Wh": ("kWh", lambda wh: wh / 1000),
+}
 Row = dict[str, Any]
 
 
@@ -73,13 +81,24 @@ def produce(stream: Stream, *arguments: Any) -> None:
 
 def reading_of(message: Read) -> Row | None:
     """Return a message as the row that it must be, None for what must be quarantined."""
+    corrected = []
     try:
         found = json.loads(message.value)
-        at = datetime.fromisoformat(found["timestamp"])
+        sent = found["timestamp"]
+        if isinstance(sent, int):
+            corrected.append("time:timestamp")
+            at = EPOCH + timedelta(milliseconds=sent)
+        else:
+            at = datetime.fromisoformat(sent)
     except (ValueError, TypeError, KeyError):
         return None
-    coordinates = {"_partition": message.partition, "_offset": message.offset}
-    return found | {"timestamp": at} | coordinates
+    value, unit = found["value"], found["unit"]
+    if unit in CONVERTED:
+        corrected.insert(0, "unit:value")
+        unit, convert = CONVERTED[unit]
+        value = pytest.approx(convert(value), rel=1e-12)
+    landed = {"timestamp": at, "value": value, "unit": unit, "_corrected": corrected or None}
+    return found | landed | {"_partition": message.partition, "_offset": message.offset}
 
 
 def silver(stream: Stream) -> list[Row]:
@@ -108,6 +127,10 @@ def check_table(stream: Stream) -> list[Row]:
     found = manifests(stream.settings, stream.spec)
     quarantined = sum(m.quarantined for m in found)
     assert (sum(m.valid for m in found), quarantined) == (len(readings), len(sent) - len(readings))
+    corrected: Counter[str] = Counter()
+    for manifest in found:
+        corrected.update(manifest.corrected_by_kind)
+    assert corrected == Counter(k for r in readings for k in r["_corrected"] or ())
     return readings
 
 
@@ -125,6 +148,67 @@ def check_layout(stream: Stream, readings: list[Row]) -> None:
         rows[building, kind] += file["num_records"]
     assert rows == Counter((r["building"], r["type"]) for r in readings)
     assert len(rows) == 12
+
+
+# What the room's file has of a reading: its column, type and unit.
+ROOM = (("Temperature", "temperature", "C"), ("Humidity", "humidity", "%"), ("CO2", "CO2", "PPM"))
+
+
+def room_lines() -> list[str]:
+    """Return the lines of a real room, a reading a minute; made ones where it is absent."""
+    packed = DATA / "buildings" / "datatraining.txt.xz"
+    if packed.is_file():
+        return lzma.decompress(packed.read_bytes()).decode().splitlines()
+    lines = ['"date","Temperature","Humidity","Light","CO2","HumidityRatio","Occupancy"']
+    for n in range(3000):
+        at = datetime(2015, 2, 4, 17, 51) + timedelta(minutes=n)
+        lines.append(f'"{n}","{at}",{20 + n % 40 / 8},{27 + n % 7},{n % 500},{400 + n / 4},0.005,1')
+    return lines
+
+
+def test_a_real_room_lands_as_its_file_says(stream: Stream) -> None:
+    """Three quantities of a minute are three messages; times have no zone and are UTC."""
+    header, *lines = room_lines()
+    lines = lines[:1500]
+    # The file's rows have a number in front, of which the header knows nothing.
+    cells = [row[1:] for row in csv.reader(lines)]
+    path = stream.folder / "room.csv"
+    with path.open("w", newline="") as out:
+        csv.writer(out).writerows([next(csv.reader([header])), *cells])
+    for column, kind, unit in ROOM:
+        given = stream.spec.dump()
+        given["producer"] = {
+            "replay": {
+                "columns": {"timestamp": "date", "value": column},
+                "constants": {
+                    "device_id": f"room-{kind}", "building": "office", "floor": 1,
+                    "type": kind, "unit": unit,
+                },
+                "key": "device_id",
+            }
+        }  # fmt: skip
+        declare(Spec.model_validate(given), stream.settings.streams)
+        produce(stream, "replay", path)
+    stream.land()
+    names_ = next(csv.reader([header]))
+    expected = [
+        (
+            datetime.fromisoformat(row[0]).replace(tzinfo=UTC),
+            float(row[names_.index(column)]),
+            kind,
+            {"C": "°C", "PPM": "ppm"}.get(unit, unit),
+            # The zone is added to each time, and two of the units are spelled otherwise.
+            ["unit:value"] * (unit != "%") + ["time:timestamp"],
+        )
+        for column, kind, unit in ROOM
+        for row in cells
+    ]
+    rows = silver(stream)
+    found = [(r["timestamp"], r["value"], r["type"], r["unit"], r["_corrected"]) for r in rows]
+    assert found == expected
+    assert {(r["building"], r["floor"], r["device_id"][:5]) for r in rows} == {
+        ("office", 1, "room-")
+    }
 
 
 def shown(
@@ -150,6 +234,10 @@ def test_system_buildings(
     readings = check_table(stream)
     assert len(readings) < len(messages(stream))
     check_layout(stream, readings)
+    kinds = Counter(kind for r in readings for kind in r["_corrected"] or ())
+    assert min(kinds["unit:value"], kinds["time:timestamp"]) > SENT // 20
+    units = {"temperature": "°C", "humidity": "%", "energy": "kWh", "CO2": "ppm"}
+    assert {(r["type"], r["unit"]) for r in readings} == set(units.items())
     # Restart from the checkpoint, with more messages and then without any.
     produce(stream, "simulate", "--hours-back", 0, "--limit", 5)
     stream.land()

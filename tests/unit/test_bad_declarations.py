@@ -74,6 +74,28 @@ def changed(**changes: object) -> dict[str, Any]:
         ({"fields__temperature__unit": None}, "needs `unit` beside it"),
         ({"fields__level__sent_unit": "m", "fields__level__unit": "km"},
          "a converted value is a double or float; the field's type is int32"),
+        # Corrections
+        ({"fields__level__also": ["epoch_s"]}, "only a timestamp has further forms; the field's "
+         "type is int32"),
+        ({"fields__at__also": ["iso8601"]}, "fields.at.also[0]: 'iso8601' stands twice"),
+        ({"fields__sent__also": ["local"]}, "fields.sent.also[0]: 'local' needs `zone`"),
+        ({"fields__at__also": ["locl"]}, "did you mean 'local'?"),
+        ({"fields__energy__units__field": "energy_unt"}, "fields.energy.units.field: 'energy_unt' "
+         "is no text field; valid: sensor, place, energy_unit; did you mean 'energy_unit'?"),
+        ({"fields__energy__units__field": "sensor"}, "'sensor' has `allowed` values"),
+        ({"fields__energy__units__landed": []}, "fields.energy.units.landed: [] is wrong"),
+        ({"fields__energy__units__landed": ["kWh", "kWh"]}, "landed[1]: 'kWh' stands twice"),
+        ({"fields__energy__units__spelled": {"k": "kWH"}}, "spelled.k: 'kWH' becomes none of the "
+         "landed units; valid: kWh, J, kJ, Wh, MWh; did you mean 'kWh'?"),
+        ({"fields__energy__unit": "kWh"}, "fields.energy.unit: 'kWh' has no place beside `units`"),
+        ({"fields__energy__type": "integer"}, "a converted value is a double or float; the "
+         "field's type is integer"),
+        ({"fields__pressure": {"type": "float", "units": {"field": "energy_unit",
+          "landed": ["hPa"]}}}, "'energy_unit' tells the unit of pressure already"),
+        ({"producer__simulator__fields__at__written": ["local"]}, "written[0]: 'local'"),
+        ({"producer__simulator__fields__at__written": ["epoch_us"]}, "'epoch_us' is no form in "
+         "which at may be written; valid: iso8601, local, epoch_s"),
+        ({"producer__simulator__fields__ok__written": ["epoch_s"]}, "needs `event_time: true`"),
         ({"fields__sent__format": "epoch_ns"}, "valid: iso8601, epoch_s, epoch_ms, epoch_us"),
         ({"fields__price__allowed": ["cheap"]}, "'cheap' is not a value of the field's type"),
         ({"fields__price__allowed": [[1]]}, "needs a plain value: a text, a number, true or false"),

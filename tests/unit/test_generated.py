@@ -132,7 +132,11 @@ def test_explain_tells_all_that_will_be(capsys: pytest.CaptureFixture[str]) -> N
         "message.timestamp.type=LogAppendTime",
         "    level: int32 at meta / le.vel",
         "    temperature: double at values.t, °F to °C: x becomes (x * 5 - 160) / 9",
-        "    at: timestamp at at (iso8601, Europe/Paris where it has no zone)",
+        "    at: timestamp at at (iso8601, corrected from local, epoch_s, Europe/Paris where it "
+        "has no zone)",
+        "    energy: double at values.e, in kWh as energy_unit tells; J to kWh: x becomes x / "
+        "3600000, kJ to kWh: x becomes x / 3600, Wh to kWh: x becomes x / 1000, MWh to kWh: x "
+        "becomes x * 1000, kwh is kWh",
         "    price decimal(12,2)",
         "    is_hot boolean = (`temperature` > 40.0D)",
         "    _warnings array<string>: checks that only mark a row",

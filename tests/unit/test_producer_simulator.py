@@ -167,6 +167,18 @@ def test_addresses_are_of_the_networks_all_alike() -> None:
     assert len(firsts) == 256
 
 
+def test_entities_write_times_in_their_own_forms() -> None:
+    made = declare({"t": ("double", {"uniform": [0, 1]})}, entities=3).dump()
+    made["fields"]["at"]["also"] = ["epoch_ms", "epoch_s"]
+    plain = values(Simulation(Spec.model_validate(made)), 10**6, 30)
+    made["producer"]["simulator"]["fields"]["at"]["written"] = ["iso8601", "epoch_ms", "epoch_s"]
+    written = values(Simulation(Spec.model_validate(made)), 10**6, 30)
+    for n, (one, other) in enumerate(zip(plain, written, strict=True), start=10**6):
+        at = datetime.fromisoformat(one["at"]).timestamp()
+        form = (one["at"], round(at * 1000), int(at))[n % 3]
+        assert other == one | {"at": form}
+
+
 def test_a_case_belongs_to_what_the_entity_keeps() -> None:
     """Each draws as if its case were that of all entities."""
     cases = {

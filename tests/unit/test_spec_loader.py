@@ -57,7 +57,7 @@ def test_a_declaration_of_every_key_loads_and_survives_a_round_trip() -> None:
         **{"sensor": "string", "order": "integer", "level": "int32", "temperature": "double"},
         **{"pressure": "float", "price": "decimal(12,2)", "ok": "boolean"},
         **{"at": "timestamp", "sent": "timestamp", "place": "string", "latitude": "double"},
-        **{"light": "double", "battery": "float"},
+        **{"light": "double", "battery": "float", "energy": "double", "energy_unit": "string"},
         **{"is_hot": "boolean", "feels": "double", "day": "timestamp", "class": "string"},
     }
     assert spec.units() == {"temperature": "°C", "pressure": "hPa", "feels": "°C"}
@@ -102,7 +102,7 @@ sinks:
         "broken.yaml:7: fields.a.type: 'flaot' is not one of the valid values; valid: string, "
         "integer, int32, double, float, boolean, timestamp, decimal(P,S); did you mean 'float'?",
         "broken.yaml:8: fields.t.requird: is not a key here; valid: type, path, required, range, "
-        "allowed, unit, sent_unit, format, zone; did you mean 'required'?",
+        "allowed, unit, sent_unit, units, format, also, zone; did you mean 'required'?",
         "broken.yaml:9: fields.c.range: [1, 2] a range needs a number; the field's type is "
         "string; valid: integer, int32, double, float, decimal(P,S)",
         "broken.yaml:10: event_time.field: 'tt' no such field is declared; valid: a, t, c; "

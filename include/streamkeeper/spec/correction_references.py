@@ -47,13 +47,13 @@ def _told_units(path: KeyPath, field: dict[str, Any], fields: Fields) -> Iterato
             message = "has no place beside `units`, by which each message tells its own"
             yield Problem((*path[:-1], key), message, field[key])
     yield from _teller((*path, "field"), given.get("field"), fields)
-    landed = raw.items(given.get("landed"))
+    landed = raw.texts(given.get("landed"))
     for i, unit in enumerate(landed):
         if unit in landed[:i]:
             yield Problem((*path, "landed", i), "stands twice", unit)
     dimensions = {units.UNITS[u].dimension for u in landed if u in units.UNITS}
     known = [u for u in units.UNITS if units.UNITS[u].dimension in dimensions]
-    valid = tuple(dict.fromkeys([*map(str, landed), *known]))
+    valid = tuple(dict.fromkeys([*landed, *known]))
     for text, unit in raw.mapping(given.get("spelled")).items():
         if isinstance(unit, str) and unit not in valid:
             yield Problem((*path, "spelled", text), "becomes none of the landed units", unit, valid)

@@ -38,6 +38,11 @@ def delta_problems(
             message = f"the table is parted by {name!r}, which must be one of the columns"
             yield Problem((*path, "columns"), message, written)
         yield from _partition((*path, "partition_by", i), name, columns)
+    corrects = any("also" in f or "units" in f for f in columns.fields.values())
+    for i, name in enumerate(raw.items(sink.get("metadata"))):
+        if name == "corrected" and not corrects:
+            message = "no field is corrected; declare `units` or `also` of one, or leave this out"
+            yield Problem((*path, "metadata", i), message, name)
     yield from _folder(path, sink, data)
 
 

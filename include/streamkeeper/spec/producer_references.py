@@ -147,6 +147,14 @@ class _Simulator(_Part):
         if "event_time" in made and self.type(name) not in ("timestamp", None):
             message = f"makes a timestamp; the field's type is {self.type(name)}"
             yield Problem((*path, "event_time"), message)
+        if "written" in made and made.get("event_time") is not True:
+            yield Problem((*path, "written"), "needs `event_time: true` beside it", made["written"])
+        field_ = self.fields.get(name, {})
+        forms = (field_.get("format", "iso8601"), *texts(field_.get("also")))
+        for i, form in enumerate(texts(made.get("written"))):
+            if form not in forms:
+                message = f"is no form in which {name} may be written"
+                yield Problem((*path, "written", i), message, form, forms)
         if made.get("event_time") is False:
             yield Problem((*path, "event_time"), "can only be true", False)
 

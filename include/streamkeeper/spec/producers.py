@@ -11,6 +11,7 @@ from streamkeeper.spec.values import Duration, Model, Name, Scalar, Text
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+TimeForm = Literal["iso8601", "epoch_s", "epoch_ms", "epoch_us"]
 Digits = Annotated[int, Field(ge=0, le=12)]
 
 
@@ -105,14 +106,16 @@ class Generator(Drawn):
 
     entity: a pattern such as `sensor_{:02d}`, numbered through the simulated entities;
     assigned: one of these values, fixed for each entity; site: the name or a coordinate of the
-    entity's site; event_time: the time of the reading; by: drawn as `cases` tell for the value of
-    this other field, which the entity keeps.
+    entity's site; event_time: the time of the reading, in the field's format or, entity by entity,
+    in the forms that are `written`; by: drawn as `cases` tell for the value of this other field,
+    which the entity keeps.
     """
 
     entity: str | None = None
     assigned: tuple[Scalar, ...] | None = None
     site: Literal["name", "latitude", "longitude"] | None = None
     event_time: bool | None = None
+    written: Annotated[tuple[TimeForm, ...], Field(min_length=1)] | None = None
     by: str | None = None
     cases: dict[str, Drawn] | None = None
 

@@ -78,7 +78,7 @@ class DeltaSink(Model):
     path: LakePath
     partition_by: tuple[str, ...] = ()
     columns: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
-    metadata: tuple[Metadata, ...] = ()
+    metadata: tuple[Metadata | Literal["corrected"], ...] = ()
 
     @property
     def of_hours(self) -> bool:

@@ -35,7 +35,7 @@ def column(name: str, generator: Generator, field: FieldSpec, simulator: Simulat
     if generator.site is not None:
         return site_column(generator.site, simulator)
     if generator.event_time is not None:
-        return _TIMES[field.format]
+        return _times(generator.written or (field.format,))
     if generator.by is not None:
         return _by_case(name, generator, simulator, integer)
     return _drawn(name, simulator.seed, generator, integer)
@@ -192,6 +192,22 @@ def _uniform(
         return list(map(repr, (rounded + 0.0).tolist()))  # + 0.0: no negative zero
 
     return integers if integer else doubles
+
+
+def _times(forms: Sequence[str]) -> Column:
+    """Make a column of event times, in the entities' forms in turn."""
+    made = [_TIMES[form] for form in forms]
+    if len(set(forms)) == 1:
+        return made[0]
+
+    def texts(block: Block) -> list[str]:
+        found = np.empty(len(block.entities), dtype=object)
+        for place, make in enumerate(made):
+            mine = block.entities % len(made) == place
+            found[mine] = make(Block(*(part[mine] for part in block)))
+        return found.tolist()
+
+    return texts
 
 
 def _iso(block: Block) -> list[str]:

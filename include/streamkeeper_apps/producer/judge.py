@@ -90,6 +90,8 @@ def _field(spec: Spec, name: str, field: FieldSpec, value: Any, now: datetime) -
         yield f"type:{name}: {shown} is not of the type {field.type}"
         return
     plain: Any = float(value) if is_number(field.type) else value
+    if field.units is not None:
+        return  # its limits are those of the landed unit, which another field tells
     converted = field.conversion()
     landed = converted.apply(plain) if converted else plain
     low, high = field.range or (None, None)
