@@ -34,6 +34,7 @@ MEASUREMENTS = {
     "landing": "bench.landing",
     "landing_checks": "bench.landing_checks",
     "landing_logs": "bench.landing_logs",
+    "delta_landing": "bench.delta_landing",
     "kpis_20m": "bench.kpis",
     "replay": "bench.replay",
     "show": "bench.show",

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import secrets
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.streaming import StreamingQuery
 
 from bench.servers import readings_stream
+from streamkeeper.generations import Generation
+from streamkeeper.manifest import Manifest
 from streamkeeper.names import LAND
 from streamkeeper.settings import Settings
 from streamkeeper.spec.field_types import sql_type
@@ -24,6 +27,7 @@ from streamkeeper_spark.queries import Launchpad, Query, start_land
 from streamkeeper_spark.source import starting_offsets
 
 EPOCH = 1
+Follow = Callable[[Spec, Generation], Callable[[Manifest], None]]
 
 
 class Contest:
@@ -46,8 +50,11 @@ class Contest:
         self.files = LakeFiles(spark, settings.lake)
         self._topic_id, self._start = kafka.begin_offsets(kafka.Admin(settings), topic)
 
-    def ours(self) -> tuple[Spec, Query]:
-        """Start the `land` query of a new stream over the topic, exactly as the driver does."""
+    def ours(self, follow: Follow | None = None) -> tuple[Spec, Query]:
+        """Start the `land` query of a new stream over the topic, exactly as the driver does.
+
+        Parameters: follow, makes what is told of each published batch.
+        """
         spec = readings_stream(self.settings, self.topic, **self._further)
         pad = Launchpad(
             spark=self.spark,
@@ -63,10 +70,11 @@ class Contest:
             self.files, spec, LAND, epoch=EPOCH, topic_id=self._topic_id, start=self._start
         )
         checkpoint = fence.take_over(self.files, spec, generation, EPOCH)
-        return spec, start_land(pad, spec, (generation, checkpoint), [])
+        told = [follow(spec, generation)] if follow is not None else []
+        return spec, start_land(pad, spec, (generation, checkpoint), told)
 
-    def bare(self) -> tuple[str, StreamingQuery]:
-        """Start Kafka -> from_json -> Spark's own Parquet sink; return its folder too."""
+    def parsed(self) -> DataFrame:
+        """Return what bare Spark reads: Kafka -> from_json, and the broker's time."""
         spec = readings_stream(self.settings, self.topic, **self._further)
         fields = ", ".join(
             f"`{name}` {sql_type(field.type)}" for name, field in spec.fields.items()
@@ -80,8 +88,12 @@ class Contest:
         )
         parsed = F.from_json(F.col("value").cast("string"), fields).alias("r")
         rows = messages.select(parsed, F.col("timestamp").alias("_timestamp"))
+        return rows.select("r.*", "_timestamp")
+
+    def bare(self) -> tuple[str, StreamingQuery]:
+        """Start Kafka -> from_json -> Spark's own Parquet sink; return its folder too."""
         folder = f"/bench/bare-{secrets.token_hex(4)}"
-        writer = rows.select("r.*", "_timestamp").writeStream.format("parquet")
+        writer = self.parsed().writeStream.format("parquet")
         writer = writer.option("checkpointLocation", self.files.url(f"{folder}-checkpoint"))
         writer = writer.option("path", self.files.url(folder))
         if "every" in self.options:

@@ -10,7 +10,7 @@ import secrets
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -52,12 +52,17 @@ def servers(*names: str) -> Iterator[Settings]:
 
 
 @contextmanager
-def spark_session(settings: Settings) -> Iterator[SparkSession]:
-    """Give a session with two cores and the settings of the real applications."""
+def spark_session(
+    settings: Settings, further: Mapping[str, str] | None = None
+) -> Iterator[SparkSession]:
+    """Give a session with two cores and the settings of the real applications.
+
+    Parameters: further, more Spark properties.
+    """
     os.environ["PYSPARK_PYTHON"] = sys.executable
     two = settings.model_copy(update={"spark_master": "local[2]"})
     extra = {"spark.ui.enabled": "false", "spark.driver.memory": "2g"}
-    session = start_session(two, "streamkeeper bench", extra)
+    session = start_session(two, "streamkeeper bench", extra | dict(further or {}))
     try:
         yield session
     finally:

@@ -265,6 +265,9 @@ def _query(name: str, query: dict[str, Any]) -> str:
     text = f"{name}: batch {query.get('batch')}, {query.get('rows', 0):,} rows"
     if query.get("quarantined"):
         text += f", {query['quarantined']:,} quarantined"
+    if corrected := query.get("corrected"):
+        told = ", ".join(f"{kind} {rows:,}" for kind, rows in sorted(corrected.items()))
+        text += f", corrected {told}"
     return text + (f"; {query['error']}" if query.get("error") else "")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -52,6 +53,7 @@ class Query:
     read: int = 0
     valid: int = 0
     quarantined: int = 0
+    corrected: Counter[str] = field(default_factory=Counter)
     published_at: datetime | None = None
     error: Exception | None = None
     listeners: list[Callable[[Manifest], None]] = field(default_factory=list)
@@ -66,6 +68,7 @@ class Query:
         self.read += manifest.read
         self.valid += manifest.valid
         self.quarantined += manifest.quarantined
+        self.corrected.update(manifest.corrected_by_kind)
         self.published_at = manifest.written_at
         for listener in self.listeners:
             listener(manifest)
@@ -117,6 +120,7 @@ class Query:
             "rows": self.read,
             "valid": self.valid,
             "quarantined": self.quarantined,
+            "corrected": dict(self.corrected),
             "published_at": self.published_at.isoformat() if self.published_at else None,
             "state": "running" if self.is_active() else "ended",
             "error": "" if self.error is None else str(self.error),

@@ -119,7 +119,8 @@ def test_every_key_lands(spark: SparkSession) -> None:
     placed = {"place": "Fès", "latitude": 34.03, "light": 12, "battery": 99.5}
     value = {
         **placed,
-        **{"sensor": "a", "meta": {"order": "7", "le.vel": 1}, "values": {"t": 140}},
+        **{"sensor": "a", "meta": {"order": "7", "le.vel": 1}},
+        **{"values": {"t": 140, "e": 1800}, "units": {"e": "Wh"}},
         **{"pressure": 29.92, "price": "1.25", "ok": "true"},
         **{"at": "2026-11-24T12:30:00", "sent": 1_700_000_000_000_001},
     }
@@ -136,10 +137,12 @@ def test_every_key_lands(spark: SparkSession) -> None:
         "price": Decimal("1.25"),
         "at": datetime(2026, 11, 24, 11, 30, tzinfo=UTC),
         "sent": datetime(2023, 11, 14, 22, 13, 20, 1, tzinfo=UTC),
+        **{"energy": 1.8, "energy_unit": "kWh"},
         **{"is_hot": True, "feels": pytest.approx(59.9), "class": "hot"},
         "day": datetime(2026, 11, 24, tzinfo=UTC),
     }
     assert first["_warnings"] is None
+    assert first["_corrected"] == ["unit:energy", "time:at"]
     assert (rules(second), second["sensor"]) == ([], "1")
     assert rules(third) == ["check:not_upside_down"]
 

@@ -1,4 +1,4 @@
-"""What `stream status` tells of a sink."""
+"""What `stream status` tells of a query and of a sink."""
 
 from __future__ import annotations
 
@@ -45,3 +45,21 @@ def test_where_a_living_drivers_pages_are_is_told() -> None:
     ended = living.model_copy(update={"ended_at": living.began_at})
     assert _driver(ended, "s") == []
     assert _driver(living.model_copy(update={"progress": {"ui": None}}), "s") == []
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ({"batch": 3, "rows": 1200, "corrected": {}}, "land: batch 3, 1,200 rows"),
+        (
+            {"batch": 3, "rows": 9, "quarantined": 2, "corrected": {"unit:v": 4, "time:at": 1500}},
+            "land: batch 3, 9 rows, 2 quarantined, corrected time:at 1,500, unit:v 4",
+        ),
+    ],
+)
+def test_corrected_rows_of_a_query_are_told(query: dict[str, Any], told: str) -> None:
+    launch = Launch.model_validate(
+        {"epoch": 1, "kind": "driver", "name": "s", "progress": {"queries": {"s/land": query}}}
+        | {"began_at": "2026-11-24T12:00:00Z"}
+    )
+    assert _driver(launch, "s") == [told]
