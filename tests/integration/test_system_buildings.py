@@ -94,7 +94,7 @@ def reading_of(message: Read) -> Row | None:
         return None
     value, unit = found["value"], found["unit"]
     if unit in CONVERTED:
-        corrected.insert(0, "unit:value")
+        corrected.append("unit:value")
         unit, convert = CONVERTED[unit]
         value = pytest.approx(convert(value), rel=1e-12)
     landed = {"timestamp": at, "value": value, "unit": unit, "_corrected": corrected or None}
@@ -198,7 +198,7 @@ def test_a_real_room_lands_as_its_file_says(stream: Stream) -> None:
             kind,
             {"C": "°C", "PPM": "ppm"}.get(unit, unit),
             # The zone is added to each time, and two of the units are spelled otherwise.
-            ["unit:value"] * (unit != "%") + ["time:timestamp"],
+            ["time:timestamp"] + ["unit:value"] * (unit != "%"),
         )
         for column, kind, unit in ROOM
         for row in cells
