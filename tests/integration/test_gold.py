@@ -62,6 +62,7 @@ def stream(spark: SparkSession, settings: Settings, store: Store, tmp_path: Path
     given["source"]["kafka"]["topic"] = f"sensor_data-{tag}"
     given["lake"]["path"] = f"/sensor_data-{tag}"
     given["fields"]["type"]["allowed"].append("light")
+    given["fields"]["value"]["units"]["landed"].append("lx")
     given["sinks"] = [sink for sink in given["sinks"] if sink["of"] in GOLD]
     for sink in given["sinks"]:
         sink["path"] = f"/sensor_data_gold-{tag}/{sink['of']}"
