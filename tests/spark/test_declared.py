@@ -142,7 +142,7 @@ def test_every_key_lands(spark: SparkSession) -> None:
         "day": datetime(2026, 11, 24, tzinfo=UTC),
     }
     assert first["_warnings"] is None
-    assert first["_corrected"] == ["unit:energy", "time:at"]
+    assert first["_corrected"] == ["time:at", "unit:energy"]
     assert (rules(second), second["sensor"]) == ([], "1")
     assert rules(third) == ["check:not_upside_down"]
 
