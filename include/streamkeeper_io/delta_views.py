@@ -92,18 +92,17 @@ class DeltaView:
 
     def count_by_hour(self, hours: HourRange | None) -> dict[datetime, int]:
         """Count the rows of each hour; only files whose bounds span several are read."""
+        live = self._by_age(hours)
+        sure = self._of_one_hour(live)
+        told = live.filter(sure)
         counts: Counter[datetime] = Counter()
-        unsure: list[DeltaFile] = []
-        for file, ends in self._with_bounds(self._by_age(hours)):
-            if ends is not None and names.hour_of(ends[0]) == names.hour_of(ends[1]):
-                counts[names.hour_of(ends[0])] += file.rows
-            else:
-                unsure.append(file)
+        if told.num_rows:
+            starts = _hours_of(told[f"min.{self.event_time}"])
+            _add(counts, pa.table({"hour": starts, "rows": told["num_records"]}))
+        unsure = chosen_files(self.table, live.filter(pc.invert(sure)))
         for rows in self._read_all(unsure, [self.event_time]):
-            for at in pc.value_counts(pc.floor_temporal(rows[self.event_time], unit="hour")):
-                (hour,) = instants(pa.chunked_array([pa.array([at["values"].as_py()])]))
-                if hour is not None:
-                    counts[hour] += at["counts"].as_py()
+            starts = _hours_of(rows[self.event_time])
+            _add(counts, pa.table({"hour": starts, "rows": pa.array([1] * rows.num_rows)}))
         return {h: n for h, n in sorted(counts.items()) if hours is None or h in hours}
 
     def _by_age(self, hours: HourRange | None) -> pa.Table:
@@ -115,27 +114,35 @@ class DeltaView:
         by = newest if newest in live.column_names else "modification_time"
         return live.sort_by([(by, "descending")])
 
-    def _with_bounds(
-        self, live: pa.Table
-    ) -> Iterator[tuple[DeltaFile, tuple[datetime, datetime] | None]]:
-        files = chosen_files(self.table, live)
+    def _of_one_hour(self, live: pa.Table) -> pa.ChunkedArray:
+        """Return which files surely hold rows of one hour alone."""
         bounds = [f"{end}.{self.event_time}" for end in ("min", "max")]
         if any(name not in live.column_names for name in bounds):
-            yield from ((file, None) for file in files)
-            return
-        nulls = live[f"null_count.{self.event_time}"].to_pylist()
-        for file, *ends, null in zip(
-            files, *(instants(live[name]) for name in bounds), nulls, strict=True
-        ):
-            known = file.rows and null == 0 and None not in ends
-            yield file, (ends[0], ends[1]) if known else None
+            return pa.chunked_array([pa.array([False] * live.num_rows)])
+        least, most = (_hours_of(live[name]) for name in bounds)
+        no_nulls = pc.equal(live[f"null_count.{self.event_time}"], 0)
+        counted = pc.is_valid(live["num_records"])
+        found = pc.and_(pc.and_(pc.equal(least, most), no_nulls), counted)
+        return pc.fill_null(found, False)
 
     def _read(self, live: pa.Table) -> Iterator[pa.Table]:
         """Yield the rows of files, some of which are read ahead."""
-        files = chosen_files(self.table, live)
-        for start in range(0, len(files), _AT_ONCE):
-            yield from self._read_all(files[start : start + _AT_ONCE], None)
+        for start in range(0, live.num_rows, _AT_ONCE):
+            files = chosen_files(self.table, live.slice(start, _AT_ONCE))
+            yield from self._read_all(files, None)
 
     def _read_all(self, files: list[DeltaFile], columns: list[str] | None) -> list[pa.Table]:
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             return list(pool.map(lambda file: self.reader.read(file, columns), files))
+
+
+def _hours_of(times: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.floor_temporal(times, unit="hour")
+
+
+def _add(counts: Counter[datetime], rows: pa.Table) -> None:
+    """Add up rows by hour; those without one are of none."""
+    sums = rows.group_by("hour").aggregate([("rows", "sum")])
+    for hour, number in zip(instants(sums["hour"]), sums["rows_sum"].to_pylist(), strict=True):
+        if hour is not None:
+            counts[hour] += number
