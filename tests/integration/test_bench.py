@@ -14,7 +14,8 @@ from drivers import CHECKOUT
 from streamkeeper.settings import Settings
 
 # The demo and the whole weather have no short form that is short; other tests run their parts.
-LONG = ("first_report_mail", "weather_whole")
+# Spark's own Delta sink needs jars that nothing else does.
+LONG = ("first_report_mail", "weather_whole", "delta_landing")
 
 
 @pytest.mark.timeout(900)
