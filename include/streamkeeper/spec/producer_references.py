@@ -150,7 +150,7 @@ class _Simulator(_Part):
         if "written" in made and made.get("event_time") is not True:
             yield Problem((*path, "written"), "needs `event_time: true` beside it", made["written"])
         field_ = self.fields.get(name, {})
-        forms = (field_.get("format", "iso8601"), *texts(field_.get("also")))
+        forms = (str(field_.get("format", "iso8601")), *texts(field_.get("also")))
         for i, form in enumerate(texts(made.get("written"))):
             if form not in forms:
                 message = f"is no form in which {name} may be written"
