@@ -24,7 +24,8 @@ from streamkeeper.names import BatchName, closed_file, hour_of
 from streamkeeper.settings import Settings
 from streamkeeper.spec.loader import load_spec
 from streamkeeper.spec.models import Spec
-from streamkeeper.spec.sinks import PostgresSink
+from streamkeeper.spec.sinks import CassandraSink, PostgresSink
+from streamkeeper_io import cassandra, cassandra_sinks
 from streamkeeper_io.lake import arrow_filesystem
 from streamkeeper_io.postgres import Rank, TableWriter
 from streamkeeper_io.postgres_sinks import raw_table, window_table
@@ -54,6 +55,7 @@ def declaration(name: str, *, postgres: bool, lake: str) -> dict[str, Any]:
         },
         {"kind": "postgresql", "of": "by_site", "table": f"{name}_agg"},
     ]
+    windows = {"kind": "cassandra", "of": "by_site", "keyspace": "dashboards", "table": name}
     return {
         "description": "Air of six cities, every ten seconds.",
         "source": {"kafka": {"topic": name}},
@@ -84,7 +86,7 @@ def declaration(name: str, *, postgres: bool, lake: str) -> dict[str, Any]:
                 },
             }
         ],
-        "sinks": sinks if postgres else [],
+        "sinks": sinks if postgres else [windows],
         "kpis": [
             {
                 "name": "overall",
@@ -176,6 +178,17 @@ def windows_in_postgres(settings: Settings, spec: Spec, windows: list[Row]) -> N
     writer = TableWriter(url, window_table(spec, sink), connection=sink.connection)
     writer.write([pa.Table.from_pylist(windows)], Rank(False, 1))
     writer.close()
+
+
+def windows_in_cassandra(settings: Settings, spec: Spec, windows: list[Row]) -> None:
+    """Write windows as the sink does."""
+    (sink,) = (s for s in spec.sinks if isinstance(s, CassandraSink))
+    table = cassandra_sinks.window_table(spec, sink)
+    days = [w | {"day": w["window_start"].date()} for w in windows]
+    with cassandra.session(settings) as opened:
+        cassandra.ensure_table(opened, table)
+        rows = ([w[name] for name in table.names] for w in days)
+        cassandra.GroupedWriter(opened, table).write(rows, 1)
 
 
 def mean(values: Any) -> float | None:

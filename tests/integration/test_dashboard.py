@@ -24,6 +24,7 @@ from dashboards import (
     make_rows,
     mean,
     tiles,
+    windows_in_cassandra,
     windows_in_postgres,
     windows_of,
 )
@@ -83,6 +84,7 @@ def dashboard(
     in_postgres(settings, streams["air"], rows)
     windows = windows_of(rows)
     windows_in_postgres(settings, streams["air"], windows)
+    windows_in_cassandra(settings, streams["air_lake"], windows)
     for batch, part in enumerate((rows[:half], rows[half:])):
         in_lake(settings, streams["air_lake"], part, batch, batch * half)
     for name in ("air", "air_lake"):
@@ -191,10 +193,9 @@ def test_the_live_view_has_the_figures_of_the_rows(dashboard: Served, stream: st
 @pytest.mark.parametrize("stream", ["air", "air_lake"])
 def test_the_trend_view_is_drawn_whole(dashboard: Served, stream: str) -> None:
     page = dashboard.open(stream, "trend")
-    # Four evolutions, two comparisons, two of alerts, correlations, windows, two KPIs; no windows
-    # were computed of the stream in the lake.
+    # Four evolutions, two comparisons, two of alerts, correlations, windows, two KPIs.
     charts = page.get_by_test_id("stVegaLiteChart").locator("canvas, svg")
-    expect(charts).to_have_count(12 if stream == "air" else 11)
+    expect(charts).to_have_count(12)
     for text in ("Comparison by sensor_id", "Alerts: how often", "Correlations", "Closed hours"):
         expect(page.get_by_text(text)).to_be_visible()
     expect(page.get_by_text("cannot be shown")).to_have_count(0)
@@ -258,13 +259,17 @@ def assert_means(means: Any, rows: Sequence[Row], names: Sequence[str]) -> None:
             assert stat.mean == pytest.approx(mean(known))
 
 
-def test_windows_are_those_of_the_sink(dashboard: Served) -> None:
-    spec = dashboard.streams["air"]
+@pytest.mark.parametrize(
+    ("stream", "told"),
+    [("air", "PostgreSQL, table air_agg"), ("air_lake", "Cassandra, table dashboards.air_lake")],
+)
+def test_windows_are_those_of_the_sink(dashboard: Served, stream: str, told: str) -> None:
+    spec = dashboard.streams[stream]
     with open_readings(dashboard.settings, spec) as readings:
         place, answer = readings.window("by_site")
         span = Span(NEWEST - HOUR, NEWEST)
         (found,) = answer(span, [Means(("avg_co2",), timedelta(minutes=5), "site")])
-    assert place == "PostgreSQL, table air_agg"
+    assert place == told
     expected = {
         (w["window_start"], w["site"]): w["avg_co2"]
         for w in dashboard.windows
