@@ -145,6 +145,11 @@ class Settling:
         return now - self._restless.get(path, now) >= self.patience_s
 
 
+def printable(text: str) -> str:
+    """Return a text that came out of a file, with escapes for what no UTF-8 can write."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def is_hidden(path: str) -> bool:
     """Tell whether a path, or a folder on it, is hidden or of a file that is not finished."""
     return any(

@@ -295,6 +295,19 @@ def test_verdicts_without_records(folder: Folder) -> None:
     assert folder.entry("empty.json").records == 0
 
 
+def test_names_that_no_utf8_can_write_do_not_stop_it(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.write("a.json", b'{"caf\xe9": 1}\n{"\\ud800": 1}\n')
+    folder.settle()
+    assert folder.entry("a.json").notes[0] == r"keys not declared: caf\udce9 (1), \ud800 (1)"
+    csv = Folder(tmp_path, declare(format="csv"), FakeLog())
+    csv.write("a.csv", b"n,at,caf\xe9\n1,2,3\n")
+    csv.settle()
+    assert csv.log.of("a.csv") == [b"1,2"]
+    for line in [*folder.said, *csv.said]:
+        line.encode()
+
+
 def test_an_unreadable_file_is_told_and_read_once_it_can_be(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

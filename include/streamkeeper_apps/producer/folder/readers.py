@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from streamkeeper.errors import StreamkeeperError
+from streamkeeper.files import printable
 from streamkeeper.spec.models import Spec
 from streamkeeper_apps.producer.folder.contents import LARGEST, BrokenOff, Content, Refused
 from streamkeeper_apps.producer.json_files import Pieces
@@ -298,7 +299,7 @@ def _survey(kind: type[Content], path: Path, spec: Spec) -> Survey:
         ):
             if count:
                 notes.append(f"{what}: {count:,}")
-        return Survey(content.sha256, records, tuple(notes), kind)
+        return Survey(content.sha256, records, tuple(map(printable, notes)), kind)
     finally:
         content.close()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from streamkeeper.errors import StreamkeeperError
-from streamkeeper.files import FileEntry, Seen, Settling, State, next_step, why_not
+from streamkeeper.files import FileEntry, Seen, Settling, State, next_step, printable, why_not
 from streamkeeper.spec.models import Spec
 from streamkeeper_apps.producer.folder.contents import BrokenOff, Refused
 from streamkeeper_apps.producer.folder.readers import Survey, survey
@@ -265,7 +265,7 @@ class Watching:
 
     def _tell(self, seen: Seen, state: State, why: str) -> None:
         """Put a verdict into the ledger, and into the log; what was sent stays counted."""
-        before = self._entry(seen.path)
+        before, why = self._entry(seen.path), printable(why)
         if before and (before.state, before.why) == (state, why) and seen.same_as(before):
             return
         made = before or FileEntry(path=seen.path, state=state, at=datetime.now(UTC))
