@@ -11,6 +11,8 @@ import json
 import multiprocessing
 import random
 import secrets
+import signal
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -48,7 +50,7 @@ def sensor(number: int, seconds: float) -> bytes:
             "building": "ABC"[number // 4 % 3],
             "floor": number // 12 % 5,
             "type": kind,
-            "value": round(random.uniform(10, 90), 2),
+            "value": round(random.uniform(10, 80), 2),
             "unit": {"temperature": "°C", "humidity": "%", "energy": "kWh"}.get(kind, "ppm"),
         },
         ensure_ascii=False,
@@ -127,10 +129,17 @@ def measure(short: bool) -> list[Row]:
     In a process of its own: a JVM takes further jars only when it starts.
     """
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
-        return process.submit(_measured, short).result()
+        try:
+            return process.submit(_measured, short).result()
+        except BaseException:
+            # A measurement that is ended ends its servers too.
+            for child in multiprocessing.active_children():
+                child.terminate()
+            raise
 
 
 def _measured(short: bool) -> list[Row]:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     count = 50_000 if short else 1_000_000
     with servers("kafka", "namenode", "datanode") as settings:
         further = _delta_properties(settings)
