@@ -18,6 +18,7 @@ from streamkeeper.settings import Settings
 from streamkeeper.spec.loader import load_spec
 from streamkeeper.spec.models import Spec
 from streamkeeper_apps.cli import main
+from streamkeeper_apps.where import SETTINGS_FILE
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -67,6 +68,10 @@ def declared_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
     }
     path = tmp_path / "readings.yaml"
     path.write_text(yaml.safe_dump(declaration))
+    # Servers of the checkout that the tests' folder lies in are not the tests'.
+    own = tmp_path / SETTINGS_FILE
+    own.parent.mkdir()
+    own.write_text("{}")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "150")
     for name, value in Settings(streams=tmp_path, lake="file:///").environment().items():
