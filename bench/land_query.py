@@ -74,7 +74,7 @@ class Contest:
         return spec, start_land(pad, spec, (generation, checkpoint), told)
 
     def parsed(self) -> DataFrame:
-        """Return what bare Spark reads: Kafka -> from_json, and the broker's time."""
+        """Return what bare Spark reads: Kafka -> from_json, the broker's time, derived columns."""
         spec = readings_stream(self.settings, self.topic, **self._further)
         fields = ", ".join(
             f"`{name}` {sql_type(field.type)}" for name, field in spec.fields.items()
@@ -88,10 +88,13 @@ class Contest:
         )
         parsed = F.from_json(F.col("value").cast("string"), fields).alias("r")
         rows = messages.select(parsed, F.col("timestamp").alias("_timestamp"))
-        return rows.select("r.*", "_timestamp")
+        rows = rows.select("r.*", "_timestamp")
+        for name, expression in spec.derived_expressions().items():
+            rows = rows.withColumn(name, F.expr(expression.sql))
+        return rows
 
     def bare(self) -> tuple[str, StreamingQuery]:
-        """Start Kafka -> from_json -> Spark's own Parquet sink; return its folder too."""
+        """Start `parsed` into Spark's own Parquet sink; return its folder too."""
         folder = f"/bench/bare-{secrets.token_hex(4)}"
         writer = self.parsed().writeStream.format("parquet")
         writer = writer.option("checkpointLocation", self.files.url(f"{folder}-checkpoint"))

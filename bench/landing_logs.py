@@ -1,4 +1,7 @@
-"""`landing_logs`: as `landing`, of requests to web servers as browsers and programs send them."""
+"""`landing_logs`: as `landing`, of requests to web servers as browsers and programs send them.
+
+Bare Spark computes the same derived columns: whoever writes such a job wants them.
+"""
 
 from __future__ import annotations
 
