@@ -11,13 +11,13 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
-from confluent_kafka import Consumer, TopicPartition
 from drivers import wait_for
 from rich.console import Console
 
@@ -27,8 +27,10 @@ from streamkeeper.settings import Settings
 from streamkeeper.spec.loader import load_spec
 from streamkeeper.spec.models import Spec
 from streamkeeper_apps.cli import exit_code_of
+from streamkeeper_apps.look import Reading, Span
 from streamkeeper_apps.producer.commands import add_produce_commands
 from streamkeeper_apps.producer.display import Display
+from streamkeeper_apps.producer.folder.run import run_folder
 from streamkeeper_apps.producer.replay import run_replay
 from streamkeeper_apps.producer.session import Stop
 from streamkeeper_apps.producer.simulate import run_simulator
@@ -49,23 +51,15 @@ class Read:
 
 
 def read_topic(settings: Settings, topic: str) -> list[Read]:
-    """Return all messages of a topic up to its present end, by partition in their order."""
+    """Return all messages of a topic up to its present end, by partition in their order.
+
+    Of transactions only what is committed.
+    """
     _, end = kafka.end_offsets(kafka.Admin(settings), topic)
-    consumer = Consumer({"bootstrap.servers": settings.kafka, "group.id": "tests"})
-    found: list[Read] = []
-    try:
-        for partition, stop in end.items():
-            consumer.assign([TopicPartition(topic, partition, 0)])
-            position = 0
-            while position < stop:
-                # Asked for more than there is, it would wait for the rest.
-                for m in consumer.consume(min(10_000, stop - position), 10):
-                    assert m.error() is None, m.error()
-                    position = (m.offset() or 0) + 1
-                    found.append(_read(m))
-    finally:
-        consumer.close()
-    return found
+    spans: dict[int, Span] = {partition: (0, stop) for partition, stop in end.items()}
+    with closing(Reading(settings, topic, spans, 30)) as reading:
+        found = [_read(m) for m in reading.messages()]
+    return sorted(found, key=lambda m: (m.partition, m.offset))
 
 
 def _read(m: Any) -> Read:
@@ -118,7 +112,8 @@ class InThread:
         parser = argparse.ArgumentParser()
         add_produce_commands(parser.add_subparsers())
         options = parser.parse_args(["produce", *map(str, arguments)])
-        run = run_simulator if arguments[0] == "simulate" else run_replay
+        runs: dict[str, Any] = {"simulate": run_simulator, "folder": run_folder}
+        run = runs.get(arguments[0], run_replay)
         self._out = io.StringIO()
         self._display = Display(Console(file=self._out, highlight=False, soft_wrap=True), 1.0)
         self._stop = Stop()
