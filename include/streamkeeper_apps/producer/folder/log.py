@@ -180,7 +180,7 @@ class TransactionalLog:
         of the transaction tells the ledger, to whoever makes a log next.
         """
         # The offsets, which the ledger tells too, are known once the records have arrived.
-        if self._producer.flush(self._wait_s):
+        if self._serve(lambda: self._producer.flush(self._wait_s)):
             raise unavailable(self._where, self._wait_s, self._last_error or "no answer")
         self._raise_refusal()
         placed, ledger = [self._placed(entry) for entry in entries], (self._ledger.topic, 0)
@@ -196,10 +196,10 @@ class TransactionalLog:
     def abort(self) -> None:
         """Take back what was sent since `begin`; where Kafka is away its time does so."""
         try:
-            self._producer.abort_transaction(min(self._wait_s, 10.0))
-        except KafkaException as error:
+            self._serve(lambda: self._producer.abort_transaction(min(self._wait_s, 10.0)))
+        except (KafkaException, StreamkeeperError) as error:
             # The next log, or Kafka itself after a minute, ends the transaction.
-            self._last_error = error.args[0].str()
+            self._last_error = str(error)
 
     def _forget(self) -> None:
         self._began = time.monotonic()
@@ -253,12 +253,12 @@ class TransactionalLog:
             except BufferError:
                 if time.monotonic() > deadline:
                     raise unavailable(self._where, self._wait_s, self._last_error) from None
-                self._producer.poll(0.2)
+                self._serve(lambda: self._producer.poll(0.2))
                 self._raise_refusal()
             except KafkaException as error:
                 raise self._told(error.args[0]) from None
             else:
-                self._producer.poll(0)
+                self._serve(lambda: self._producer.poll(0))
                 return
 
     def _do(self, call: Callable[[], Any]) -> None:
@@ -266,24 +266,48 @@ class TransactionalLog:
         deadline = time.monotonic() + self._wait_s
         while True:
             try:
-                call()
+                self._serve(call)
             except KafkaException as error:
                 if error.args[0].retriable() and time.monotonic() < deadline:
-                    self._producer.poll(0.1)
+                    self._serve(lambda: self._producer.poll(0.1))
                     continue
                 raise self._told(error.args[0]) from None
             return
+
+    def _serve(self, call: Callable[[], Any]) -> Any:
+        """Do what may call back, and let a fatal error be told; raises KafkaException for others.
+
+        The client raises a fatal error within such a call. When it calls back after that, Python
+        raises a SystemError of which the fatal error is the cause.
+        """
+        try:
+            return call()
+        except (KafkaException, SystemError) as error:
+            found = error.__cause__ if isinstance(error, SystemError) else error
+            if isinstance(found, KafkaException) and found.args[0].fatal():
+                raise self._told(found.args[0]) from None
+            raise
 
     def _raise_refusal(self) -> None:
         if self._refusal is not None:
             raise self._told(self._refusal)
 
     def _told(self, error: KafkaError) -> StreamkeeperError:
+        if error.code() == KafkaError._FATAL:
+            error = self._why_fatal(error)
         if error.code() in _FENCED:
             return Fenced(f"a newer producer took this one's place: {error.str()}")
         if is_away(error) or error.retriable():
             return unavailable(self._where, self._wait_s, self._last_error or error.str())
         return StreamkeeperError(f"Kafka at {self._where} refuses a transaction: {error.str()}")
+
+    def _why_fatal(self, error: KafkaError) -> KafkaError:
+        """Return the fatal error after which everything is refused; only transactions tell it."""
+        try:
+            self._producer.begin_transaction()
+        except KafkaException as found:
+            return found.args[0]
+        return error
 
     def _note_error(self, error: KafkaError) -> None:
         self._last_error = error.str()
