@@ -237,8 +237,9 @@ def test_means_of_some_keys(spec: Spec) -> None:
 
 @settings(max_examples=50)
 @given(rows_of_readings, st.integers(0, 40))
-def test_alerts_are_counted_as_a_slow_computation_does(rows: list[Row], cut: int) -> None:
-    spec = test_alerts_are_counted_as_a_slow_computation_does.spec  # type: ignore[attr-defined]
+def test_alerts_are_counted_as_a_slow_computation_does(
+    spec: Spec, rows: list[Row], cut: int
+) -> None:
     for name in ("hot", "cold"):
         watched = alert(spec, name)
         broken = [r for r in inside(rows) if r["t"] is not None and slow_breaks(name, r)]
@@ -261,11 +262,6 @@ def slow_breaks(name: str, row: Row) -> bool:
     if name == "cold":
         return row["t"] < -5
     return row["t"] > 30 and row["ok"] is True and row["sensor"] in ("a", "it's")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _spec_of_alerts(spec: Spec) -> None:
-    test_alerts_are_counted_as_a_slow_computation_does.spec = spec  # type: ignore[attr-defined]
 
 
 @settings(max_examples=50)
