@@ -31,6 +31,7 @@ from streamkeeper.spec.sinks import DeltaSink
 from streamkeeper_apps.local.jars import ensure_jars
 from streamkeeper_io.delta import live_files, open_delta
 from streamkeeper_io.spark_conf import spark_conf
+from streamkeeper_io.store import Store
 from streamkeeper_spark.sinks.delta import DeltaRaw
 from streamkeeper_spark.sinks.follower import Follower
 
@@ -58,7 +59,7 @@ def sensor(number: int, seconds: float) -> bytes:
 
 
 def _followed(
-    contest: Contest, path: str, followers: list[Follower]
+    contest: Contest, store: Store, path: str, followers: list[Follower]
 ) -> Callable[[Spec, Generation], Callable[[Manifest], None]]:
     """Return what starts the sink's follower, as the driver does."""
 
@@ -70,7 +71,7 @@ def _followed(
             lake=contest.settings.lake,
             zone_folder=raw_path(spec),
             generations=[generation.generation],
-            store=None,
+            store=store,
         )
         followers.append(follower)
         follower.start()
@@ -85,10 +86,10 @@ def _rows(contest: Contest, path: str) -> int:
     return sum(live_files(table)["num_records"].to_pylist())
 
 
-def _ours(contest: Contest, count: int) -> float:
+def _ours(contest: Contest, store: Store, count: int) -> float:
     began, path = time.perf_counter(), f"/bench-ours/{secrets.token_hex(4)}"
     followers: list[Follower] = []
-    _, query = contest.ours(_followed(contest, path, followers))
+    _, query = contest.ours(_followed(contest, store, path, followers))
     assert query.running is not None
     query.running.awaitTermination()
     (follower,) = followers
@@ -141,7 +142,7 @@ def measure(short: bool) -> list[Row]:
 def _measured(short: bool) -> list[Row]:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     count = 50_000 if short else 1_000_000
-    with servers("kafka", "namenode", "datanode") as settings:
+    with servers("kafka", "namenode", "datanode", "postgres") as settings:
         further = _delta_properties(settings)
         with spark_session(settings, further) as spark:
             source = {"kafka": {"topic": TOPIC, "partitions": 3}}
@@ -149,9 +150,12 @@ def _measured(short: bool) -> list[Row]:
             fill(settings, TOPIC, count, sensor)
             options = {"trigger": "availableNow"}
             contest = Contest(spark, settings, TOPIC, options, stream="buildings", source=source)
+            store = Store(settings.store)
+            store.migrate()
             # The JVM compiles what it will need.
-            _bare(contest, count), _ours(contest, count)
-            times = [(_bare(contest, count), _ours(contest, count)) for _ in range(ROUNDS)]
+            _bare(contest, count), _ours(contest, store, count)
+            times = [(_bare(contest, count), _ours(contest, store, count)) for _ in range(ROUNDS)]
+            store.close()
     bare, ours = (count / median(column) for column in zip(*times, strict=True))
     told = ", ".join(f"{count / b / 1000:.0f}:{count / o / 1000:.0f}" for b, o in times)
     return [

@@ -95,13 +95,24 @@ def time_from_count(count: str, unit: str) -> str:
     return f"CASE WHEN {count} BETWEEN {first}L AND {last}L THEN {micros} END"
 
 
+def has_fractions(field: FieldSpec) -> bool:
+    """Tell whether a time may be sent as a number with digits after the point."""
+    return "epoch_s" in (field.format, *field.also)
+
+
+def is_fraction(text: str) -> str:
+    """Return the condition that a text may be a number with digits after the point."""
+    return f"contains({text}, '.') AND NOT contains({text}, ':')"
+
+
 def is_in_format(text: str, field: FieldSpec) -> str:
     """Return the condition that a time is written in its `format`, not in one of `also`.
 
     Parameters: text, SQL of what was sent, which is a time in one of the forms.
     """
     if field.format == "iso8601":
-        zoned = matches(text, _ISO)
+        # Only a written time ends so, and most do.
+        zoned = f"(endswith({text}, 'Z') OR {matches(text, _ISO)})"
         local = field.zone is not None and "local" not in field.also
         return f"({zoned} OR {matches(text, _LOCAL)})" if local else zoned
     return f"({matches(text, _ANY_NUMBER)} AND {_size_of(text, field.format, field)})"
@@ -125,16 +136,16 @@ def _size_of(text: str, form: str, field: FieldSpec) -> str:
 def _time_in_any_form(text: str, field: FieldSpec, *, strict: bool) -> str:
     """Return the SQL of a time that is written in the field's format or in one of `also`."""
     cases = []
+    if not {"iso8601", "local"}.isdisjoint((field.format, *field.also)):
+        # First, as most times are written ones; no number looks like them.
+        written = field.model_copy(update={"format": "iso8601", "also": ()})
+        cases += _written_times(text, written, strict=strict)
     for form in _counts(field):
         of_form = field.model_copy(update={"format": form, "also": ()})
         read = _time_from_text(text, of_form, strict=strict)
         number = f"{matches(text, _ANY_NUMBER)} AND {_size_of(text, form, field)}"
         cases.append(f"WHEN {number} THEN {read}")
-    written = field.model_copy(update={"format": "iso8601", "also": ()})
-    if {"iso8601", "local"}.isdisjoint((field.format, *field.also)):
-        return f"CASE {' '.join(cases)} END"
-    read = _time_from_text(text, written, strict=strict)
-    return f"CASE {' '.join(cases)} ELSE {read} END" if cases else read
+    return f"CASE {' '.join(cases)} END"
 
 
 def _time_from_text(text: str, field: FieldSpec, *, strict: bool) -> str:
@@ -150,12 +161,17 @@ def _time_from_text(text: str, field: FieldSpec, *, strict: bool) -> str:
     if field.format != "iso8601":
         whole = FieldSpec(type="integer")
         return time_from_count(f"({from_text(text, whole, strict=strict)})", field.format)
+    return f"CASE {' '.join(_written_times(text, field, strict=strict))} END"
+
+
+def _written_times(text: str, field: FieldSpec, *, strict: bool) -> list[str]:
+    """Return the cases of a time that is written as ISO 8601 has it."""
     read = f"try_cast({text} AS timestamp)"
-    told = f"CASE WHEN {matches(text, _ISO)} THEN {read}"
-    if field.zone is None:
-        return f"{told} END"
-    local = _in_zone(read, text_literal(field.zone), strict=strict)
-    return f"{told} WHEN {matches(text, _LOCAL)} THEN {local} END"
+    cases = [f"WHEN {matches(text, _ISO)} THEN {read}"]
+    if field.zone is not None:
+        local = _in_zone(read, text_literal(field.zone), strict=strict)
+        cases.append(f"WHEN {matches(text, _LOCAL)} THEN {local}")
+    return cases
 
 
 def _in_zone(local: str, zone: str, *, strict: bool) -> str:

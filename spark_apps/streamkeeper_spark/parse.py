@@ -19,6 +19,7 @@ from streamkeeper.spec.models import FieldSpec, Spec
 from streamkeeper.spec.pieces import text_literal
 from streamkeeper_spark import exact
 from streamkeeper_spark.json_texts import (
+    Tree,
     containers,
     from_json,
     has_half_a_pair,
@@ -115,10 +116,14 @@ class JsonReader:
         before, after = f'{{"{self._frame.record}":', f',"{self._frame.end}":1}}'
         text = TEXT
         if self._texts:
-            quoted_scalars = text_literal(f'$1"{self._frame.token}$2"')
-            text = f"regexp_replace({TEXT}, {text_literal(_SCALAR)}, {quoted_scalars})"
+            text = self._with_marks(TEXT)
         framed = f"concat({text_literal(before)}, {text}, {text_literal(after)})"
         return from_json(framed, schema, columnNameOfCorruptRecord=_CORRUPT)
+
+    def _with_marks(self, text: str) -> str:
+        """Return a message whose numbers and booleans are texts with a mark in front."""
+        quoted_scalars = text_literal(f'$1"{self._frame.token}$2"')
+        return f"regexp_replace({text}, {text_literal(_SCALAR)}, {quoted_scalars})"
 
     @property
     def _fields(self) -> dict[str, FieldSpec]:
@@ -136,9 +141,31 @@ class JsonReader:
         declared, sent = self._fields[name], self.sent(name)
         if self._texts:
             return exact.from_text(self._unmarked(sent, declared), declared, strict=self._strict)
+        if declared.also:
+            return self._time_in_any_form(name)
         if declared.type == "timestamp" and not _is_text(declared):
             return exact.time_from_count(sent, declared.format)
         return exact.from_text(sent, declared, strict=True) if _is_text(declared) else sent
+
+    def _time_in_any_form(self, name: str) -> str:
+        """Return a time that may be sent as a text or as a number.
+
+        The parser makes a text of either; it may have rounded a number with a fraction, which is
+        read once more.
+        """
+        declared, sent = self._fields[name], self.sent(name)
+        read = exact.from_text(sent, declared, strict=True)
+        if not exact.has_fractions(declared):
+            return read
+        keys = declared.keys(name)
+        schema = struct_fields(_only(self._tree, keys), {name: "STRING"})
+        number = f"{from_json(self._with_marks(TEXT), schema)}.{quoted(*keys)}"
+        again = let(
+            "_number",
+            number,
+            exact.from_text(self._unmarked("_number", declared), declared, strict=True),
+        )
+        return f"CASE WHEN {exact.is_fraction(sent)} THEN {again} ELSE {read} END"
 
     def text(self, name: str) -> str:
         """Return what was sent of a field as a text, as far as it may be read; else null."""
@@ -389,10 +416,17 @@ def _count(character: str) -> str:
 
 
 def rounded(declared: FieldSpec) -> bool:
-    """Tell whether Spark's parser would round the numbers of a field, or take no texts for them."""
+    """Tell whether Spark's parser would round numbers of a field that are not read once more."""
     if declared.type == "timestamp":
-        return declared.format == "epoch_s" or bool(declared.also)
+        return declared.format == "epoch_s" and not declared.also
     return digits(declared.type) is not None
+
+
+def _only(tree: Tree, keys: tuple[str, ...]) -> Tree:
+    """Return the part of a tree that leads to one field."""
+    first, *further = keys
+    inner = tree[first]
+    return {first: inner if isinstance(inner, str) else _only(inner, tuple(further))}
 
 
 def _is_text(declared: FieldSpec) -> bool:

@@ -23,7 +23,7 @@ _COUNTS = ("epoch_ms", "epoch_us")
 def parsed_type(field: FieldSpec) -> str:
     """Return the SQL type as which the JSON parser reads a field; a written time is a text."""
     if field.type == "timestamp":
-        return "bigint" if field.format in _COUNTS else "string"
+        return "bigint" if field.format in _COUNTS and not field.also else "string"
     return "string" if digits(field.type) else sql_type(field.type)
 
 

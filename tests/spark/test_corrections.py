@@ -120,6 +120,27 @@ def test_times_are_read_in_every_declared_form_and_in_no_other(spark: SparkSessi
             assert read == (instant and (instant - datetime(1970, 1, 1, tzinfo=UTC)) // MICRO), sent
 
 
+@pytest.mark.parametrize(
+    ("number", "micros"),
+    [
+        (f"{SECONDS}.123456", 123_456),
+        (f"{SECONDS}.123456000000000000000", 123_456),
+        (f"{SECONDS / 1e9}E9", 0),
+        (f'"{SECONDS}.5"', 500_000),
+        # As a double these are the first one.
+        (f"{SECONDS}.1234560000000000001", None),
+        (f'"{SECONDS}.1234560000000000001"', None),
+    ],
+)
+def test_a_number_with_a_fraction_is_not_rounded(
+    spark: SparkSession, number: str, micros: int | None
+) -> None:
+    (row,) = land(spark, spec_of(), [message().replace(f'"{ISO}"'.encode(), number.encode())])
+    assert rules(row) == ([] if micros is not None else ["type:timestamp"])
+    landed = row["timestamp"] and row["timestamp"].astimezone(UTC)
+    assert landed == (None if micros is None else AT + timedelta(microseconds=micros))
+
+
 MICRO = timedelta(microseconds=1)
 FIRST_SECOND = datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC)
 
