@@ -14,8 +14,7 @@ from typing import Any, ClassVar
 
 import sqlglot
 
-from streamkeeper.dashboards import EPOCH, Group, Hits, Pair, Span, Stat, merged
-from streamkeeper.spec.expressions import Expression
+from streamkeeper.dashboards import EPOCH, Group, Hits, Pair, Span, Stat, Variable, merged
 from streamkeeper.spec.models import Alert
 
 ROWS = "rows"
@@ -59,11 +58,12 @@ class Dialect:
         begin, end = map(self.instant, span)
         return f"{self.time} >= {begin} AND {self.time} < {end}"
 
-    def number(self, name: str, where: Expression | None = None) -> str:
-        """Return a column as a number, null in rows that do not meet a condition."""
-        if where is None:
-            return _number(name)
-        return f"CASE WHEN {self.condition(where.sql)} THEN {_number(name)} END"
+    def number(self, variable: Variable) -> str:
+        """Return a variable as a number, null in rows that do not meet its condition."""
+        number = _number(variable.column)
+        if variable.where is None:
+            return number
+        return f"CASE WHEN {self.condition(variable.where.sql)} THEN {number} END"
 
     def condition(self, spark: str) -> str:
         """Return a condition of a declaration, which is SQL for Spark, as this database has it."""
@@ -115,24 +115,21 @@ class Question(ABC):
 class Means(Question):
     """How many readings, and statistics of variables: by steps of time, by a column, or both.
 
-    Parameters: where, the condition of the readings whose numbers count; only, of these values of
-    the column; most, the most frequent values.
+    Parameters: only, of these values of the column; most, the most frequent values.
     """
 
-    variables: tuple[str, ...]
+    variables: tuple[Variable, ...]
     step: timedelta | None = None
     by: str | None = None
-    where: Expression | None = None
     only: tuple[str, ...] | None = None
     most: int = MOST_KEYS
 
     @property
     def columns(self) -> tuple[str, ...]:  # type: ignore[override]
-        fields = self.where.fields if self.where else ()
-        return (*self.variables, *fields, *((self.by,) if self.by else ()))
+        return (*_columns(self.variables), *((self.by,) if self.by else ()))
 
     def sql(self, dialect: Dialect, span: Span) -> str:
-        numbers = (dialect.number(name, self.where) for name in self.variables)
+        numbers = map(dialect.number, self.variables)
         stats = "".join(f", count({n}), avg({n}), min({n}), max({n})" for n in numbers)
         where = dialect.within(span)
         if self.by and self.only is not None:
@@ -207,21 +204,22 @@ class Broken(Question):
 class Last(Question):
     """The last reading of each value of a column that has values in others, with its time.
 
-    Parameters: by, the column; needs, columns that must not be null; shown, further columns.
+    Parameters: by, the column; needs, columns that must not be null; shown, further numbers.
     """
 
     by: str
     needs: tuple[str, ...]
-    shown: tuple[str, ...] = ()
+    shown: tuple[Variable, ...] = ()
     most: int = MOST_KEYS
 
     @property
     def columns(self) -> tuple[str, ...]:  # type: ignore[override]
-        return (self.by, *self.needs, *self.shown)
+        return (self.by, *self.needs, *_columns(self.shown))
 
     def sql(self, dialect: Dialect, span: Span) -> str:
         needed = "".join(f" AND {quoted(n)} IS NOT NULL" for n in (self.by, *self.needs))
-        values = ", ".join(map(_number, (*self.needs, *self.shown)))
+        numbers = (*map(_number, self.needs), *map(dialect.number, self.shown))
+        values = ", ".join(numbers)
         key = f"CAST({quoted(self.by)} AS text)"
         return (
             f"SELECT DISTINCT ON ({key}) {dialect.time}, {key}, {values} FROM {dialect.rows} "
@@ -242,23 +240,22 @@ class Last(Question):
 class Pairs(Question):
     """What the correlation of each two of some variables is made of, in `combinations` order."""
 
-    variables: tuple[str, ...]
-    where: Expression | None = None
+    variables: tuple[Variable, ...]
 
     _OF: ClassVar = ("count", "avgx", "avgy", "sxx", "syy", "sxy")
 
     @property
     def columns(self) -> tuple[str, ...]:  # type: ignore[override]
-        return (*self.variables, *(self.where.fields if self.where else ()))
+        return _columns(self.variables)
 
     @property
-    def pairs(self) -> list[tuple[str, str]]:
+    def pairs(self) -> list[tuple[Variable, Variable]]:
         """The pairs, as they are told."""
         return list(combinations(self.variables, 2))
 
     def sql(self, dialect: Dialect, span: Span) -> str:
         told = [
-            f"regr_{of}({dialect.number(y, self.where)}, {_number(x)})"
+            f"regr_{of}({dialect.number(y)}, {dialect.number(x)})"
             for x, y in self.pairs
             for of in self._OF
         ]
@@ -294,6 +291,10 @@ class Keys(Question):
 
     def merge(self, parts: Iterable[Answer]) -> list[Any]:
         return sorted(set(_flat(parts)))[: self.most]
+
+
+def _columns(variables: Iterable[Variable]) -> tuple[str, ...]:
+    return tuple(name for variable in variables for name in variable.columns)
 
 
 def _grouped(question: Means | Broken, dialect: Dialect, what: str, where: str) -> str:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import reduce
 from itertools import combinations
 from typing import Any, NamedTuple
 
 from streamkeeper.reports import broken_by_kpi, condition_text, measure_unit
 from streamkeeper.spec.dashboard import MOST_SERIES, MapColumns
-from streamkeeper.spec.expressions import Expression
+from streamkeeper.spec.expressions import Expression, parse_condition
 from streamkeeper.spec.field_types import is_number
 from streamkeeper.spec.models import Alert, Spec
+from streamkeeper.spec.pieces import text_literal
 from streamkeeper.texts import Language
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -24,18 +26,31 @@ _POINTS = 120
 
 
 # What is shown
+class Variable(NamedTuple):
+    """A number over time: its name for people, its column, of which readings (None: of all)."""
+
+    name: str
+    column: str
+    where: Expression | None = None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that it needs."""
+        return (self.column, *(self.where.fields if self.where else ()))
+
+
 @dataclass(frozen=True)
 class Layout:
     """What is drawn.
 
     by: the column whose values are compared; variables: numbers over time; map: where readings were
-    made; where: the condition of the readings whose numbers are drawn.
+    made; apart: whether each reading has one of the variables only.
     """
 
     by: str | None
-    variables: tuple[str, ...]
+    variables: tuple[Variable, ...]
     map: MapColumns | None
-    where: Expression | None = None
+    apart: bool = False
 
 
 def layout(spec: Spec) -> Layout:
@@ -52,7 +67,23 @@ def layout(spec: Spec) -> Layout:
     if place is not None:
         keys |= {place.latitude, place.longitude, place.label}
     found = [n for n in numbers if n in spec.fields and n not in keys]
-    return Layout(by, given.series or tuple(found[:MOST_SERIES]), place, given.where)
+    kinds = spec.fields[given.kinds].allowed or () if given.kinds else ()
+    series = given.series or found[: MOST_SERIES // max(1, len(kinds))]
+    return Layout(by, tuple(_variables(spec, series)), place, apart=bool(kinds))
+
+
+def _variables(spec: Spec, series: Sequence[str]) -> Iterator[Variable]:
+    """Yield what is drawn of some columns; those of each kind of readings."""
+    where, kinds = spec.dashboard.where, spec.dashboard.kinds
+    if kinds is None:
+        yield from (Variable(name, name, where) for name in series)
+        return
+    for name in series:
+        for kind in map(str, spec.fields[kinds].allowed or ()):
+            told = f"`{kinds}` = {text_literal(kind)}"
+            text = told if where is None else f"({where}) and {told}"
+            condition = parse_condition(text, spec.columns())
+            yield Variable(kind if len(series) == 1 else f"{name}: {kind}", name, condition)
 
 
 def _compared(spec: Spec) -> str | None:
@@ -182,6 +213,21 @@ class Pair(NamedTuple):
         return max(-1.0, min(1.0, found)) if math.isfinite(found) else None
 
 
+def pairs_of_means(groups: Sequence[Group], variables: int) -> list[Pair]:
+    """Return what correlations are made of, of the means of those steps that have both.
+
+    Parameters: groups, a step of time each; variables, how many there are.
+    """
+    found = []
+    for x, y in combinations(range(variables), 2):
+        means = [(g.stats[x].mean, g.stats[y].mean) for g in groups]
+        both = [
+            Pair(1, one, other) for one, other in means if one is not None and other is not None
+        ]
+        found.append(reduce(Pair.plus, both, Pair()))
+    return found
+
+
 def correlations(variables: Sequence[str], pairs: Sequence[Pair]) -> list[dict[str, Any]]:
     """Return the correlation of each variable with each, both ways, those that there are.
 
@@ -296,9 +342,9 @@ def live_tiles(spec: Spec, shown: Layout, now: Seen, before: Seen | None) -> lis
         tiles.append(tile(f"different {shown.by}", now.sources, sources))
     if now.broken:
         tiles.append(tile("beyond a limit", now.hits, before.hits if old and before else None))
-    for i, name in enumerate(shown.variables):
-        then = old.stats[i].mean if old else None
-        tiles.append(tile(f"mean {name}", now.whole.stats[i].mean, then, units.get(name)))
+    for i, variable in enumerate(shown.variables):
+        then, unit = old.stats[i].mean if old else None, units.get(variable.column)
+        tiles.append(tile(f"mean {variable.name}", now.whole.stats[i].mean, then, unit))
     return tiles
 
 

@@ -32,7 +32,7 @@ from drivers import wait_for
 from playwright.sync_api import Page, expect
 
 from streamkeeper.dashboard_questions import Broken, Last, Means, Pairs
-from streamkeeper.dashboards import Span, figure, layout
+from streamkeeper.dashboards import Span, Variable, figure, layout
 from streamkeeper.hours import HOUR
 from streamkeeper.names import hour_of
 from streamkeeper.settings import Settings
@@ -213,14 +213,15 @@ def test_each_question_is_answered_as_computed_here(dashboard: Served, stream: s
     # Across the hours' boundaries; the lake has parts of both of its batches in it.
     span = Span(NEWEST - 100 * minute, NEWEST - 7 * minute)
     rows = [r for r in dashboard.rows if r["timestamp"] in span]
-    where = layout(spec).where
+    variables = layout(spec).variables
+    assert tuple(v.name for v in variables) == names
     stuffy = next(a for a in spec.alerts if a.name == "stuffy")
     questions = [
-        Means(names, 5 * minute, "sensor_id", where, only=("sensor_02", "sensor_05")),
+        Means(variables, 5 * minute, "sensor_id", ("sensor_02", "sensor_05")),
         Broken(stuffy, 10 * minute),
         Broken(stuffy, by="site"),
-        Last("site", ("latitude", "longitude"), ("co2",)),
-        Pairs(names, where),
+        Last("site", ("latitude", "longitude"), (Variable("co2", "co2"),)),
+        Pairs(variables),
     ]
     with open_readings(dashboard.settings, spec) as readings:
         newest = readings.newest()
@@ -271,7 +272,8 @@ def test_windows_are_those_of_the_sink(dashboard: Served, stream: str, told: str
     with open_readings(dashboard.settings, spec) as readings:
         place, answer = readings.window("by_site")
         span = Span(NEWEST - HOUR, NEWEST)
-        (found,) = answer(span, [Means(("avg_co2",), timedelta(minutes=5), "site")])
+        avg_co2 = Variable("avg_co2", "avg_co2")
+        (found,) = answer(span, [Means((avg_co2,), timedelta(minutes=5), "site")])
     assert place == told
     expected = {
         (w["window_start"], w["site"]): w["avg_co2"]

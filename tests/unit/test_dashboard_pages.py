@@ -10,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 
 from local_lake import NOON, declared_stream, publish, row
 from streamkeeper.dashboard_questions import Means
-from streamkeeper.dashboards import Span
+from streamkeeper.dashboards import Span, Variable
 from streamkeeper.manifest import Manifest
 from streamkeeper_apps.dashboard import commands, live
 from streamkeeper_apps.dashboard.parts import escaped
@@ -113,7 +113,7 @@ def test_batches_outside_of_a_time_are_not_read(
     lake = LakeReadings(find_settings(), spec)
     assert lake.newest() == NOON + timedelta(seconds=1209)
     span = Span(NOON + timedelta(seconds=605), NOON + timedelta(seconds=1205))
-    question = Means(("temperature",), by="city")
+    question = Means((Variable("temperature", "temperature"),), by="city")
     for expected in (False, True):
         if expected:
             lake.expect(span, [question])

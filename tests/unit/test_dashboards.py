@@ -35,6 +35,7 @@ from streamkeeper.dashboards import (
     Seen,
     Span,
     Stat,
+    Variable,
     age,
     figure,
     in_all,
@@ -43,6 +44,7 @@ from streamkeeper.dashboards import (
     last_span,
     layout,
     live_tiles,
+    pairs_of_means,
     reading_alert,
     step_of,
     tile,
@@ -99,11 +101,15 @@ def alert(spec: Spec, name: str) -> Alert:
     return next(a for a in spec.alerts if a.name == name)
 
 
+def variables(*columns: str) -> tuple[Variable, ...]:
+    return tuple(Variable(name, name) for name in columns)
+
+
 # What is shown
 def test_names_and_types_tell_what_is_shown(spec: Spec) -> None:
     shown = layout(spec)
     assert shown.by == "level"
-    assert shown.variables == ("t", "price")
+    assert [v.name for v in shown.variables] == ["t", "price"]
     assert shown.map is not None
     assert (shown.map.latitude, shown.map.longitude, shown.map.label) == (
         "latitude",
@@ -115,9 +121,72 @@ def test_names_and_types_tell_what_is_shown(spec: Spec) -> None:
 def test_a_declaration_tells_better(tmp_path: Path) -> None:
     places = {"latitude": "t", "longitude": "price"}
     shown = layout(declared(tmp_path, dashboard={"by": "ok", "series": ["level"], "map": places}))
-    assert (shown.by, shown.variables) == ("ok", ("level",))
+    assert (shown.by, shown.variables) == ("ok", (Variable("level", "level"),))
     assert shown.map is not None
     assert (shown.map.latitude, shown.map.label) == ("t", "ok")
+
+
+def kinds_declared(tmp_path: Path, *kinds: Any, **dashboard: Any) -> Spec:
+    fields = {
+        "sensor": {"type": "string", "allowed": list(kinds)},
+        "t": {"type": "double", "unit": "°C"},
+        "u": {"type": "double"},
+        "ok": {"type": "boolean"},
+        "at": {"type": "timestamp"},
+    }
+    given = {"by": "ok", "kinds": "sensor"} | dashboard
+    return declared(tmp_path, fields=fields, kpis=[], alerts=[], dashboard=given)
+
+
+def test_what_a_column_tells_apart_is_drawn_apart(tmp_path: Path) -> None:
+    spec = kinds_declared(tmp_path, "a", "it's", where="ok", series=["t"])
+    shown = layout(spec)
+    assert shown.apart
+    assert [(v.name, v.column) for v in shown.variables] == [("a", "t"), ("it's", "t")]
+    rows = [
+        {"second": n, "sensor": s, "t": t, "u": t, "latitude": 0, "longitude": 0, "ok": n != 4}
+        for n, (s, t) in enumerate([("a", 1.0), ("it's", 7.0), ("b", 9.0), ("a", 2.0), ("a", 5.0)])
+    ]
+    (group,) = asked(Means(shown.variables), rows[:2], rows[2:])
+    assert group.rows == 5
+    assert group.stats == (Stat(2, 1.5, 1.0, 2.0), Stat(1, 7.0, 7.0, 7.0))
+    tiles = live_tiles(spec, shown, Seen(group, None, {}), None)
+    assert [(t.label, t.value) for t in tiles[-2:]] == [
+        ("mean a (°C)", "1.5"),
+        ("mean it's (°C)", "7"),
+    ]
+    both = [v.name for v in layout(kinds_declared(tmp_path, "a", "b")).variables]
+    assert both == ["t: a", "t: b", "u: a", "u: b"]
+
+
+def test_kinds_are_correlated_by_steps(tmp_path: Path) -> None:
+    given = np.random.default_rng(3).normal(size=(40, 2))
+    steps = [
+        Group(BEGIN + n * SECOND, None, 2, (Stat(1, x, x, x), Stat(1, y, y, y)))
+        for n, (x, y) in enumerate(given)
+    ]
+    # A step that has one of them only tells nothing.
+    lone = Group(BEGIN - SECOND, None, 1, (Stat(1, 99.0, 99.0, 99.0), Stat()))
+    (pair,) = pairs_of_means([lone, *steps], 2)
+    assert pair.n == 40
+    assert pair.correlation == pytest.approx(np.corrcoef(given.T)[0, 1])
+
+
+@pytest.mark.parametrize(
+    ("kinds", "dashboard", "told"),
+    [
+        ([], {}, "dashboard.kinds: 'sensor' needs a field whose values are texts"),
+        (["a"], {"kinds": "t"}, "dashboard.kinds: 't' needs a field whose values are texts"),
+        (["a"], {"kinds": "senso"}, "did you mean 'sensor'?"),
+        (list("abcde"), {"series": ["t", "u"]}, "5 kinds of 2 numbers are more than the 8 series"),
+    ],
+)
+def test_kinds_that_cannot_be_told_apart(
+    tmp_path: Path, kinds: list[str], dashboard: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(DeclarationError) as caught:
+        kinds_declared(tmp_path, *kinds, **dashboard)
+    assert told in str(caught.value)
 
 
 @pytest.mark.parametrize("path", sorted(STREAMS.glob("*.yaml")), ids=lambda p: p.stem)
@@ -205,7 +274,7 @@ def same(one: Stat, other: Stat) -> bool:
 def test_means_are_those_of_a_slow_computation(
     rows: list[Row], cut: int, step: int | None, by: bool
 ) -> None:
-    question = Means(("t", "u"), step and step * SECOND, "sensor" if by else None)
+    question = Means(variables("t", "u"), step and step * SECOND, "sensor" if by else None)
     found = asked(question, rows[:cut], rows[cut:])
     groups: dict[Any, list[Row]] = defaultdict(list)
     for row in inside(rows):
@@ -267,7 +336,7 @@ def slow_breaks(name: str, row: Row) -> bool:
 @settings(max_examples=50)
 @given(rows_of_readings, st.integers(0, 40))
 def test_the_last_reading_of_each_place(rows: list[Row], cut: int) -> None:
-    question = Last("sensor", ("latitude", "longitude"), ("t",))
+    question = Last("sensor", ("latitude", "longitude"), variables("t"))
     found = asked(question, rows[:cut], rows[cut:])
     known = [r for r in inside(rows) if None not in (r["sensor"], r["latitude"], r["longitude"])]
     assert [f[1] for f in found] == sorted({r["sensor"] for r in known})
@@ -284,7 +353,7 @@ def test_the_last_reading_of_each_place(rows: list[Row], cut: int) -> None:
 @settings(max_examples=50)
 @given(rows_of_readings, st.integers(0, 40))
 def test_correlations_are_those_of_numpy(rows: list[Row], cut: int) -> None:
-    question = Pairs(("t", "u"))
+    question = Pairs(variables("t", "u"))
     (pair,) = asked(question, rows[:cut], rows[cut:])
     both = [(r["t"], r["u"]) for r in inside(rows) if None not in (r["t"], r["u"])]
     assert pair.n == len(both)
@@ -299,10 +368,11 @@ def test_correlations_need_two_that_change() -> None:
         for n in range(5)
     ]
     rows = [r | {"ok": True} for r in rows]
-    (pair,) = asked(Pairs(("t", "u")), rows)
+    (pair,) = asked(Pairs(variables("t", "u")), rows)
     assert (pair.n, pair.correlation) == (5, None)
-    assert asked(Pairs(("t",)), rows) == []
-    assert Pairs(("a", "b", "c")).pairs == [("a", "b"), ("a", "c"), ("b", "c")]
+    assert asked(Pairs(variables("t")), rows) == []
+    told = [(x.name, y.name) for x, y in Pairs(variables("a", "b", "c")).pairs]
+    assert told == [("a", "b"), ("a", "c"), ("b", "c")]
 
 
 def test_known_keys_are_those_without_null() -> None:

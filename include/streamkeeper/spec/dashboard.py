@@ -27,9 +27,11 @@ class Dashboard(Model):
     """What the dashboard shows: numbers over time, by which column they are compared, a map.
 
     `where`: only the numbers of readings that meet this condition are drawn; all are counted.
+    `kinds`: the field that tells what a reading measures; its values' numbers are kept apart.
     """
 
     by: str | None = None
+    kinds: str | None = None
     where: ExpressionText | None = None
     series: Annotated[tuple[str, ...], Field(max_length=MOST_SERIES)] = ()
     map: MapColumns | None = None
@@ -44,6 +46,7 @@ def dashboard_problems(data: dict[str, Any], columns: Columns) -> Iterator[Probl
     yield from columns.known((*path, "by"), given.get("by"))
     yield from columns.condition((*path, "where"), given.get("where"))
     series = raw.items(given.get("series"))
+    yield from _kinds((*path, "kinds"), given.get("kinds"), columns, max(1, len(series)))
     for i, name in enumerate(series):
         here: KeyPath = (*path, "series", i)
         yield from _number(here, name, columns)
@@ -53,6 +56,27 @@ def dashboard_problems(data: dict[str, Any], columns: Columns) -> Iterator[Probl
     for key in ("latitude", "longitude"):
         yield from _number((*path, "map", key), places.get(key), columns)
     yield from columns.known((*path, "map", "label"), places.get("label"))
+
+
+def _kinds(path: KeyPath, name: Any, columns: Columns, series: int) -> Iterator[Problem]:
+    if name is None:
+        return
+    yield from columns.known(path, name)
+    kinds = raw.items(columns.fields.get(str(name), {}).get("allowed"))
+    if name in columns.types and name not in _kind_fields(columns):
+        message = "needs a field whose values are texts that `allowed` lists"
+        yield Problem(path, message, name, _kind_fields(columns))
+    elif len(kinds) * series > MOST_SERIES:
+        message = (
+            f"{len(kinds)} kinds of {series} number{'s' if series > 1 else ''} are more than the "
+            f"{MOST_SERIES} series that are drawn; name fewer under dashboard.series"
+        )
+        yield Problem(path, message, name)
+
+
+def _kind_fields(columns: Columns) -> tuple[str, ...]:
+    texts = {n: f for n, f in columns.fields.items() if columns.types[n] == "string"}
+    return tuple(name for name, field in texts.items() if raw.items(field.get("allowed")))
 
 
 def _number(path: KeyPath, name: Any, columns: Columns) -> Iterator[Problem]:

@@ -38,6 +38,7 @@ from streamkeeper_apps.dashboard.parts import (
     loading,
     newest_line,
     tell_empty,
+    titled,
 )
 from streamkeeper_io.lake_readings import LakeReadings
 from streamkeeper_io.readings import Readings, Unanswered, open_readings
@@ -94,7 +95,7 @@ class _Answers:
         alerts = [alert for alert in spec.alerts if alert.field is not None]
         broken = {alert.name: Broken(alert) for alert in alerts}
         questions: dict[str, Question] = {
-            "series": Means(shown.variables, step_of(span.length), where=shown.where),
+            "series": Means(shown.variables, step_of(span.length)),
             **broken,
         }
         if shown.by is not None:
@@ -142,13 +143,12 @@ class _Answers:
 
 
 def _draw_series(spec: Spec, shown: Layout, series: Sequence[Group]) -> None:
-    units = spec.units()
     columns = st.columns(2) if len(shown.variables) > 1 else [st.container()]
-    for i, name in enumerate(shown.variables):
+    for i, variable in enumerate(shown.variables):
         rows = [{"at": g.at, **g.stats[i]._asdict()} for g in series if g.stats[i].n]
-        title = f"{name} ({units[name]})" if name in units else name
         data = frame(rows, ("at", "mean", "low", "high"))
-        columns[i % len(columns)].altair_chart(charts.band(data, title), key=f"live {name}")
+        chart = charts.band(data, titled(spec, variable))
+        columns[i % len(columns)].altair_chart(chart, key=f"live {variable.name}")
     if not shown.variables:
         st.caption("The declaration has no numbers to draw.")
 
@@ -188,11 +188,14 @@ def _alerts(spec: Spec, answers: _Answers, hours: KpiHours | str) -> list[AlertS
 
 
 def _draw_map(spec: Spec, shown: Layout, places: Sequence[Sequence[Any]]) -> None:
-    limits = [a for a in spec.alerts if a.field in shown.variables and a.where is None]
+    names = [variable.name for variable in shown.variables]
+    # Where kinds are kept apart, a limit is of some of them; the table of alerts tells which.
+    numbers = {} if shown.apart else {v.column: v.name for v in shown.variables}
+    limits = [a for a in spec.alerts if a.field in numbers and a.where is None]
     rows = []
     for at, place, latitude, longitude, *values in places:
-        known = dict(zip(shown.variables, values, strict=True))
-        beyond = any(breaks(alert, known[str(alert.field)]) for alert in limits)
+        known = dict(zip(names, values, strict=True))
+        beyond = any(breaks(alert, known[numbers[str(alert.field)]]) for alert in limits)
         rows.append(
             {
                 **known,
@@ -210,4 +213,4 @@ def _draw_map(spec: Spec, shown: Layout, places: Sequence[Sequence[Any]]) -> Non
     # What is drawn last lies on top.
     rows.sort(key=lambda row: row["state"], reverse=True)
     data = frame(rows, list(rows[0]))
-    st.altair_chart(charts.places(data, shown.variables), key="live map")
+    st.altair_chart(charts.places(data, names), key="live map")

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from streamkeeper.dashboards import NOTHING, AlertState, Tile, age, figure, moment
+from streamkeeper.dashboards import NOTHING, AlertState, Tile, Variable, age, figure, moment
 from streamkeeper.errors import StreamkeeperError, Unavailable
 from streamkeeper.settings import Settings
 from streamkeeper.spec.models import Spec
@@ -117,6 +117,12 @@ def tell_empty(spec: Spec, place: str) -> None:
         f"unpause `produce__{spec.name}` and `keep__{spec.app}`; this page looks again by itself.",
         icon=":material/hourglass_empty:",
     )
+
+
+def titled(spec: Spec, variable: Variable) -> str:
+    """Return a variable's name with the unit of its column."""
+    unit = spec.units().get(variable.column)
+    return f"{variable.name} ({unit})" if unit else variable.name
 
 
 def alert_table(states: Sequence[AlertState]) -> None:

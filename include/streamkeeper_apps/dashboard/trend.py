@@ -13,12 +13,13 @@ from streamkeeper.dashboards import (
     Group,
     Hits,
     Layout,
-    Pair,
     Span,
+    Variable,
     as_number,
     correlations,
     last_span,
     layout,
+    pairs_of_means,
     stacked,
     step_of,
 )
@@ -33,6 +34,7 @@ from streamkeeper_apps.dashboard.parts import (
     loading,
     newest_line,
     tell_empty,
+    titled,
 )
 from streamkeeper_io.lake_readings import LakeReadings
 from streamkeeper_io.readings import Readings, Unanswered, open_readings
@@ -70,7 +72,7 @@ def _look(settings: Settings, spec: Spec, length: timedelta) -> None:
         span = last_span(newest, length)
         st.caption(newest_line(newest, readings.place))
         told = _ask(readings, span, _questions(spec, shown, span))
-        series = Means(shown.variables, step_of(length), where=shown.where)
+        series = Means(shown.variables, step_of(length))
         (before,) = readings.answer(span.before, [series])
         _draw_evolution(spec, shown, span, told["series"], _groups(before))
         if shown.by is not None and shown.variables:
@@ -78,7 +80,7 @@ def _look(settings: Settings, spec: Spec, length: timedelta) -> None:
         _draw_alerts(spec, shown, span, told)
         left, right = st.columns(2)
         with left:
-            _draw_correlations(shown, told["pairs"])
+            _draw_correlations(shown, told)
         with right:
             _draw_windows(spec, readings, span)
 
@@ -86,11 +88,12 @@ def _look(settings: Settings, spec: Spec, length: timedelta) -> None:
 def _questions(spec: Spec, shown: Layout, span: Span) -> dict[str, Question]:
     step = step_of(span.length)
     found: dict[str, Question] = {
-        "series": Means(shown.variables, step, where=shown.where),
-        "pairs": Pairs(shown.variables, shown.where),
+        "series": Means(shown.variables, step),
     }
+    if not shown.apart:
+        found["pairs"] = Pairs(shown.variables)
     if shown.by is not None:
-        found["keys"] = Means(shown.variables, by=shown.by, where=shown.where)
+        found["keys"] = Means(shown.variables, by=shown.by)
     for alert in spec.alerts:
         if alert.field is not None:
             found[f"often {alert.name}"] = Broken(alert, step)
@@ -115,11 +118,6 @@ def _groups(answer: list[Any] | Unanswered) -> list[Group]:
     return [] if isinstance(answer, Unanswered) else cast(list[Group], answer)
 
 
-def _titled(spec: Spec, name: str) -> str:
-    unit = spec.units().get(name)
-    return f"{name} ({unit})" if unit else name
-
-
 def _draw_evolution(
     spec: Spec, shown: Layout, span: Span, now: Sequence[Group], before: Sequence[Group]
 ) -> None:
@@ -130,7 +128,7 @@ def _draw_evolution(
     st.caption("Blue: this period. Grey and dashed: the one before, moved here.")
     columns = st.columns(2) if len(shown.variables) > 1 else [st.container()]
     periods = (("this period", now, timedelta()), ("the one before", before, span.length))
-    for i, name in enumerate(shown.variables):
+    for i, variable in enumerate(shown.variables):
         rows = [
             {"at": g.at + shift, "mean": g.stats[i].mean, "period": period}
             for period, groups, shift in periods
@@ -138,8 +136,8 @@ def _draw_evolution(
             if g.at is not None and g.stats[i].n
         ]
         data = frame(rows, ("at", "mean", "period"))
-        chart = charts.beside(data, _titled(spec, name))
-        columns[i % len(columns)].altair_chart(chart, key=f"evolution {name}")
+        chart = charts.beside(data, titled(spec, variable))
+        columns[i % len(columns)].altair_chart(chart, key=f"evolution {variable.name}")
 
 
 def _draw_comparison(
@@ -147,29 +145,34 @@ def _draw_comparison(
 ) -> None:
     st.markdown(f"#### Comparison by {escaped(shown.by)}")
     choice, compared = st.columns([1, 2])
-    variable = choice.selectbox("Variable", shown.variables, key=f"variable {spec.name}")
-    names = [g.key for g in keys if g.key is not None]
-    if not names or variable is None:
-        st.caption(f"No reading of this time has a value of {escaped(shown.by)}.")
+    place = choice.selectbox(
+        "Variable",
+        range(len(shown.variables)),
+        format_func=lambda i: shown.variables[i].name,
+        key=f"variable {spec.name}",
+    )
+    variable = shown.variables[place]
+    known = [g for g in keys if g.key is not None and g.stats[place].n]
+    names = [str(g.key) for g in known]
+    if not names:
+        st.caption(f"No reading of this time has a number and a value of {escaped(shown.by)}.")
         return
     picked = compared.multiselect(
         f"Curves (of {len(names):,}, the most frequent first)",
         names,
         default=names[:_COMPARED],
         max_selections=len(charts.COLOURS),
-        key=f"keys {spec.name}",
+        key=f"keys {spec.name} {variable.name}",
     )
-    place = shown.variables.index(variable)
     bars = [
         {"key": g.key, "readings": g.rows, **g.stats[place]._asdict()}
-        for g in keys[:_KEYS_IN_BARS]
-        if g.key is not None and g.stats[place].n
+        for g in known[:_KEYS_IN_BARS]
     ]
     left, right = st.columns(2)
-    title = f"{_titled(spec, variable)}: mean and range"
+    title = f"{titled(spec, variable)}: mean and range"
     data = frame(bars, ("key", "readings", "mean", "low", "high"))
     left.altair_chart(charts.ranges(data, title), key="ranges")
-    question = Means((variable,), step_of(span.length), shown.by, shown.where, tuple(picked))
+    question = Means((variable,), step_of(span.length), shown.by, tuple(picked))
     (answer,) = readings.answer(span, [question])
     rows = [
         {"at": g.at, "key": g.key, "value": g.stats[0].mean}
@@ -177,7 +180,7 @@ def _draw_comparison(
         if g.stats[0].n
     ]
     data = frame(rows, ("at", "key", "value"))
-    right.altair_chart(charts.lines(data, _titled(spec, variable), picked), key="compared")
+    right.altair_chart(charts.lines(data, titled(spec, variable), picked), key="compared")
 
 
 def _draw_alerts(spec: Spec, shown: Layout, span: Span, told: Mapping[str, list[Any]]) -> None:
@@ -210,13 +213,16 @@ def _draw_alerts(spec: Spec, shown: Layout, span: Span, told: Mapping[str, list[
     right.altair_chart(charts.spread(data, names, shown.by), key="spread")
 
 
-def _draw_correlations(shown: Layout, pairs: Sequence[Pair]) -> None:
-    if len(shown.variables) < 2 or not pairs:
+def _draw_correlations(shown: Layout, told: Mapping[str, list[Any]]) -> None:
+    names = [variable.name for variable in shown.variables]
+    pairs = pairs_of_means(told["series"], len(names)) if shown.apart else told["pairs"]
+    if not pairs:
         return
     st.markdown("#### Correlations")
-    rows = correlations(shown.variables, pairs)
-    data = frame(rows, ("x", "y", "r", "n", "text"))
-    st.altair_chart(charts.heatmap(data, shown.variables), key="correlations")
+    if shown.apart:
+        st.caption("Of the means of each step of time, as no reading has two of them.")
+    data = frame(correlations(names, pairs), ("x", "y", "r", "n", "text"))
+    st.altair_chart(charts.heatmap(data, names), key="correlations")
 
 
 def _draw_windows(spec: Spec, readings: Readings, span: Span) -> None:
@@ -234,7 +240,8 @@ def _draw_windows(spec: Spec, readings: Readings, span: Span) -> None:
     with guarded(f"the window {name}"):
         place, answer = readings.window(name)
         most = len(charts.COLOURS)
-        (found,) = answer(span, [Means((measure,), by=by)])
+        variable = Variable(measure, measure)
+        (found,) = answer(span, [Means((variable,), by=by)])
         if isinstance(found, Unanswered):
             st.caption(escaped(found.reason))
             return
@@ -242,7 +249,7 @@ def _draw_windows(spec: Spec, readings: Readings, span: Span) -> None:
         kept = tuple(sorted(named[:most]))
         # Without a key there is none to choose among.
         only = kept if by else None
-        (found,) = answer(span, [Means((measure,), step_of(span.length), by, only=only)])
+        (found,) = answer(span, [Means((variable,), step_of(span.length), by, only)])
         rows = [
             {"at": g.at, "key": g.key or kept[0], "value": g.stats[0].mean}
             for g in _groups(found)
