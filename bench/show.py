@@ -1,7 +1,8 @@
 """`show`: how long `streamkeeper show` takes on a stream of 1,000,000 landed rows.
 
 Two hours are closed, a third is open. Batches of a stream that keeps up, and the large one of a
-driver that had to catch up, which is the newest: the worst place for a look at the last rows.
+driver that had to catch up, which is the newest: the worst place for a look at the last rows. All
+valid rows are in a Delta table too.
 """
 
 from __future__ import annotations
@@ -35,8 +36,11 @@ from streamkeeper.manifest import Manifest
 from streamkeeper.names import BatchName, closed_file, format_hour
 from streamkeeper.settings import Settings
 from streamkeeper.spec.models import Spec
+from streamkeeper.spec.sinks import DeltaSink
 from streamkeeper_io.batch_index import sync_index
 from streamkeeper_io.closed import REVISION_KEY
+from streamkeeper_io.delta import DeltaMark, DeltaWriter, Plan
+from streamkeeper_io.delta_sinks import raw_shape
 from streamkeeper_io.lake import hdfs_client
 from streamkeeper_io.store import Store
 
@@ -44,6 +48,7 @@ GOAL_S = 2.0
 _BEGIN = datetime(2026, 11, 24, 12, tzinfo=UTC)
 _TIME = pa.timestamp("us", "UTC")
 _BAD_EVERY = 200
+_COMMITS = 20
 _SPARK = "org.apache.spark.sql.parquet.row.metadata"
 
 
@@ -54,10 +59,15 @@ def measure(short: bool) -> list[Row]:
         servers("kafka", "namenode", "datanode", "postgres") as settings,
         tempfile.TemporaryDirectory() as folder,
     ):
-        spec = readings_stream(settings, f"bench-show-{uuid.uuid4().hex[:8]}")
+        tag = uuid.uuid4().hex[:8]
+        sinks = [
+            {"kind": "delta", "of": "raw", "path": f"/bench-show-{tag}", "partition_by": ["city"]}
+        ]
+        spec = readings_stream(settings, f"bench-show-{tag}", sinks=sinks)
         declaration = spec.model_dump(mode="json", exclude_defaults=True, exclude={"name"})
         (Path(folder) / f"{spec.name}.yaml").write_text(yaml.safe_dump(declaration))
         land(settings, spec, count)
+        _fill_table(settings, spec, count)
         # The first process compiles what the later ones find compiled, as on anyone's machine.
         _run(settings, spec.name, folder, *next(iter(_looks(count).items())))
         seconds = {
@@ -95,6 +105,8 @@ def _looks(count: int) -> dict[str, str]:
         f"--zone curated --hour {last}": "rows have landed",
         "--zone quarantine": "parse:json",
         "--zone quarantine --count": f"{bad:,} records",
+        "--zone delta": "the rows that were written last",
+        "--zone delta --count": f"{count - bad:,} rows in 3 hours",
         "--zone topic --count": "0 messages",
     }
 
@@ -138,6 +150,19 @@ def land(settings: Settings, spec: Spec, count: int) -> None:
     # What every close does; a look then indexes what has landed since.
     sync_index(store, settings.lake, spec)
     store.close()
+
+
+def _fill_table(settings: Settings, spec: Spec, count: int) -> None:
+    """Commit all valid rows to the stream's Delta table as its sink does."""
+    (sink,) = spec.sinks
+    assert isinstance(sink, DeltaSink)
+    writer = DeltaWriter(settings.lake, sink.path, raw_shape(spec, sink))
+    rows = landed_rows(count)
+    rows = rows.filter(pc.is_null(rows[names.ERRORS]))
+    size = -(-rows.num_rows // _COMMITS)
+    for number in range(_COMMITS):
+        part = _set(rows.slice(number * size, size), names.WRITE_NUMBER, number)
+        writer.write(DeltaMark("bench", number), lambda _, part=part: Plan([part]))  # type: ignore[misc]
 
 
 def _equals(column: pa.ChunkedArray, hour: datetime) -> pa.ChunkedArray:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from fixtures import airflow, drivers, settings, stack, store, unused_address
+from fixtures import airflow, drivers, settings, spark, stack, store, unused_address
 
-__all__ = ["airflow", "drivers", "settings", "stack", "store", "unused_address"]
+__all__ = ["airflow", "drivers", "settings", "spark", "stack", "store", "unused_address"]

@@ -8,8 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from closes import close_session
 from drivers import Drivers, running_drivers
 from keeping import Airflow
+from pyspark.sql import SparkSession
 
 from streamkeeper.settings import Settings
 from streamkeeper_apps.local.airflow_api import AirflowApi
@@ -18,7 +20,7 @@ from streamkeeper_apps.local.scratch import scratch_root
 from streamkeeper_apps.local.stack import AIRFLOW_SERVERS, DATA_SERVERS, SCRATCH_FOLDER, LocalStack
 from streamkeeper_io.store import Store
 
-__all__ = ["airflow", "drivers", "settings", "stack", "store", "unused_address"]
+__all__ = ["airflow", "drivers", "settings", "spark", "stack", "store", "unused_address"]
 CHECKOUT = Path(__file__).parents[2]
 
 
@@ -50,6 +52,13 @@ def store(settings: Settings) -> Iterator[Store]:
     opened.migrate()
     yield opened
     opened.close()
+
+
+@pytest.fixture(scope="module")
+def spark(settings: Settings) -> Iterator[SparkSession]:
+    """One session for a file's landings and closes, as a close has it."""
+    with close_session(settings) as session:
+        yield session
 
 
 @pytest.fixture

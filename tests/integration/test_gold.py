@@ -6,27 +6,24 @@ Every figure is computed anew by DuckDB and numpy over the rows that were sent.
 from __future__ import annotations
 
 import json
-import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
-from closes import Stream, close_session
+from closes import Stream
+from declared import declared_stream, own_names
 from drivers import manifests, send
 from pyspark.sql import SparkSession
 from room import HISTORY, KEYS, Mean, Means, hourly_means, verdicts, write_long
-from topics import InThread, declare
+from topics import InThread
 
 from streamkeeper.errors import TableDiffers
 from streamkeeper.names import closed_file, format_hour, kpi_zone
 from streamkeeper.settings import Settings
-from streamkeeper.spec.loader import load_spec
-from streamkeeper.spec.models import Spec
 from streamkeeper_apps.cli import main
-from streamkeeper_io import kafka
 from streamkeeper_io.closed import read_closed
 from streamkeeper_io.delta import DeltaShape, DeltaWriter, open_delta
 from streamkeeper_io.lake import hdfs_client
@@ -46,32 +43,15 @@ REPLAY = {
 PLANTED, TIMES = 39_000.0, 60
 
 
-@pytest.fixture(scope="module")
-def spark(settings: Settings) -> Iterator[SparkSession]:
-    """One session for landing and closing, as a close has it."""
-    with close_session(settings) as session:
-        yield session
-
-
 @pytest.fixture
 def stream(spark: SparkSession, settings: Settings, store: Store, tmp_path: Path) -> Stream:
     """The declared stream under names of its own: its Gold, and a room that has light too."""
-    tag = secrets.token_hex(4)
-    given = load_spec(BUILDINGS).dump()
-    given["name"] = given["app"] = f"buildings_{tag}"
-    given["source"]["kafka"]["topic"] = f"sensor_data-{tag}"
-    given["lake"]["path"] = f"/sensor_data-{tag}"
+    given = own_names(BUILDINGS)
     given["fields"]["type"]["allowed"].append("light")
     given["fields"]["value"]["units"]["landed"].append("lx")
     given["sinks"] = [sink for sink in given["sinks"] if sink["of"] in GOLD]
-    for sink in given["sinks"]:
-        sink["path"] = f"/sensor_data_gold-{tag}/{sink['of']}"
     given["producer"] = {"replay": REPLAY}
-    spec = Spec.model_validate(given)
-    kafka.ensure_topic(kafka.Admin(settings), spec.source.kafka)
-    declare(spec, tmp_path / "declared")
-    here = settings.model_copy(update={"streams": tmp_path / "declared"})
-    return Stream(spark, here, store, spec, tmp_path)
+    return declared_stream(given, spark, settings, store, tmp_path)
 
 
 def replay(stream: Stream, file: Path, rows: int) -> None:

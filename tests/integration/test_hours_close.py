@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ from closes import (
     SECOND,
     Reading,
     Stream,
-    close_session,
     computed,
     make_readings,
     make_stream,
@@ -40,13 +39,6 @@ from streamkeeper_io.zones import LakeView
 from streamkeeper_spark.sinks.cassandra import CassandraWindows
 
 BAD = (b"no JSON", b'{"city": "Fes"}')
-
-
-@pytest.fixture(scope="module")
-def spark(settings: Settings) -> Iterator[SparkSession]:
-    """One session for all closes, as a close has it."""
-    with close_session(settings) as session:
-        yield session
 
 
 @pytest.fixture

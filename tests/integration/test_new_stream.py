@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import duckdb
 import psycopg
 import pyarrow as pa
 import pytest
-from closes import Stream, close_session
+from closes import Stream
 from drivers import manifests
 from psycopg.rows import dict_row
 from pyspark.sql import SparkSession
@@ -111,13 +110,6 @@ HOURLY = """
         count(*) filter (load_kg > 1800) as full, count(*) as readings
     from sent where WHERE group by all order by mean_load desc, cabin, line
 """
-
-
-@pytest.fixture(scope="module")
-def spark(settings: Settings) -> Iterator[SparkSession]:
-    """One session for landing and closing."""
-    with close_session(settings) as session:
-        yield session
 
 
 @pytest.fixture

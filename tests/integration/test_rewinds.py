@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,6 @@ from closes import (
     SECOND,
     Reading,
     Stream,
-    close_session,
     computed,
     make_readings,
     make_stream,
@@ -57,13 +56,6 @@ select city, time_bucket(interval '30 seconds', timestamp) as start,
     avg(temperature), max(temperature), min(temperature), avg(humidity), count(*)
 from readings group by all
 """
-
-
-@pytest.fixture(scope="module")
-def spark(settings: Settings) -> Iterator[SparkSession]:
-    """One session for all launches and closes."""
-    with close_session(settings) as session:
-        yield session
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from closes import FIRST, SECOND, Reading, Stream, close_session, make_readings, make_stream
+from closes import FIRST, SECOND, Reading, Stream, make_readings, make_stream
 from pyspark.sql import SparkSession
 from topics import declare
 
@@ -23,13 +22,6 @@ BAD = (b"no JSON \xff\x00\\", b'{"city": "Fes"}')
 EARLY, LATE, OPEN = 400, 30, 50
 THIRD = SECOND + HOUR
 SHOWN_BAD = {"no JSON \\xff\\x00\\\\", '{"city": "Fes"}'}
-
-
-@pytest.fixture(scope="module")
-def spark(settings: Settings) -> Iterator[SparkSession]:
-    """One session for landing and closing."""
-    with close_session(settings) as session:
-        yield session
 
 
 class Show:

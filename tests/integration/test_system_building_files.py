@@ -11,10 +11,9 @@ import gzip
 import hashlib
 import json
 import random
-import secrets
 import signal
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,17 +21,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from closes import Stream, close_session
+from closes import Stream
+from declared import declared_stream, own_names
 from drivers import manifests, wait_for
 from pyspark.sql import SparkSession
-from topics import InThread, Producing, Read, begin_producer, declare, read_topic
+from topics import InThread, Producing, Read, begin_producer, read_topic
 
 from streamkeeper import names
 from streamkeeper.files import FileEntry
 from streamkeeper.launches import EXIT_DRAINED, EXIT_FENCED
 from streamkeeper.settings import Settings
-from streamkeeper.spec.loader import load_spec
-from streamkeeper.spec.models import Spec
 from streamkeeper_apps.cli import main
 from streamkeeper_apps.producer.folder.log import Ledger
 from streamkeeper_io.delta import open_delta
@@ -44,28 +42,14 @@ TYPES = {"temperature": "°C", "humidity": "%", "energy": "kWh", "CO2": "ppm"}
 BEGIN = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=3)
 
 
-@pytest.fixture(scope="module")
-def spark(settings: Settings) -> Iterator[SparkSession]:
-    """One session for landing."""
-    with close_session(settings) as session:
-        yield session
-
-
 @pytest.fixture
 def stream(spark: SparkSession, settings: Settings, store: Store, tmp_path: Path) -> Stream:
     """The declared stream under names of its own, its folder below the test's."""
-    tag = secrets.token_hex(4)
-    given = load_spec(DECLARATION).dump()
-    given["name"] = given["app"] = f"building_files_{tag}"
-    given["source"]["kafka"]["topic"] = f"building-files-{tag}"
-    given["lake"]["path"] = f"/sensor_data_files-{tag}"
-    given["sinks"][0]["path"] = f"/sensor_data_bronze-{tag}"
+    given = own_names(DECLARATION)
     given["producer"]["folder"] |= {"every": "200ms", "settle": "300ms", "give_up": "1s"}
-    spec = Spec.model_validate(given)
-    declare(spec, tmp_path / "declared")
-    here = settings.model_copy(update={"streams": tmp_path / "declared", "files": tmp_path})
     (tmp_path / "sensor_data").mkdir()
-    return Stream(spark, here, store, spec, tmp_path)
+    here = settings.model_copy(update={"files": tmp_path})
+    return declared_stream(given, spark, here, store, tmp_path)
 
 
 def readings(count: int, seed: int) -> list[dict[str, Any]]:

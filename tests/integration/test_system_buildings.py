@@ -8,16 +8,16 @@ from __future__ import annotations
 import csv
 import json
 import lzma
-import secrets
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
-from closes import Stream, close_session
+from closes import Stream
+from declared import declared_stream, own_names
 from drivers import manifests
 from pyspark.sql import SparkSession
 from topics import InThread, Read, declare, read_topic
@@ -26,7 +26,6 @@ from access_log import DATA
 from streamkeeper import names
 from streamkeeper.names import format_hour, hour_of
 from streamkeeper.settings import Settings
-from streamkeeper.spec.loader import load_spec
 from streamkeeper.spec.models import Spec
 from streamkeeper_apps.cli import main
 from streamkeeper_io import kafka
@@ -44,29 +43,13 @@ CONVERTED: dict[str, tuple[str, Callable[[float], float]]] = {
 Row = dict[str, Any]
 
 
-@pytest.fixture(scope="module")
-def spark(settings: Settings) -> Iterator[SparkSession]:
-    """One session for all landings."""
-    with close_session(settings) as session:
-        yield session
-
-
 @pytest.fixture
 def stream(spark: SparkSession, settings: Settings, store: Store, tmp_path: Path) -> Stream:
     """The declared stream under names of its own, with faults."""
-    tag = secrets.token_hex(4)
-    given = load_spec(BUILDINGS).dump()
-    given["name"] = given["app"] = f"buildings_{tag}"
-    given["source"]["kafka"]["topic"] = f"sensor_data-{tag}"
-    given["lake"]["path"] = f"/sensor_data-{tag}"
+    given = own_names(BUILDINGS)
     given["sinks"] = given["sinks"][:1]  # test_gold has the tables of closed hours
-    given["sinks"][0]["path"] = f"/sensor_data_silver-{tag}"
     given["producer"]["simulator"] |= {"hours_back": 2, "faults": FAULTS}
-    spec = Spec.model_validate(given)
-    kafka.ensure_topic(kafka.Admin(settings), spec.source.kafka)
-    declare(spec, tmp_path / "declared")
-    here = settings.model_copy(update={"streams": tmp_path / "declared"})
-    return Stream(spark, here, store, spec, tmp_path)
+    return declared_stream(given, spark, settings, store, tmp_path)
 
 
 def produce(stream: Stream, *arguments: Any) -> None:

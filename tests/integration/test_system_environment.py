@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-import secrets
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,18 +18,17 @@ import duckdb
 import psycopg
 import pyarrow as pa
 import pytest
-from closes import Stream, close_session
+from closes import Stream
+from declared import declared_stream, own_names
 from drivers import manifests, send
 from psycopg.rows import dict_row
 from pyspark.sql import SparkSession
-from topics import Read, declare, read_topic, run_producer
+from topics import Read, read_topic, run_producer
 from weather import FEEDS, STREAMS, source_lines
 
 from streamkeeper.hours import HOUR
 from streamkeeper.names import closed_file, hour_of, kpi_zone
 from streamkeeper.settings import Settings
-from streamkeeper.spec.loader import load_spec
-from streamkeeper.spec.models import Spec
 from streamkeeper.spec.sinks import PostgresSink
 from streamkeeper_apps.producer.pacing import micros
 from streamkeeper_apps.producer.simulator import Simulation
@@ -93,31 +91,14 @@ KIND = """
 """
 
 
-@pytest.fixture(scope="module")
-def spark(settings: Settings) -> Iterator[SparkSession]:
-    """One session for landing and closing, as a close has it."""
-    with close_session(settings) as session:
-        yield session
-
-
 def own_stream(
     spark: SparkSession, settings: Settings, store: Store, folder: Path, path: Path, **changed: Any
 ) -> Stream:
     """Return a declared stream under names of its own; changed, of its simulator."""
-    tag = secrets.token_hex(4)
-    given = load_spec(path).dump()
-    given["name"] = given["app"] = f"{path.stem}_{tag}"
-    given["source"]["kafka"]["topic"] += f"-{tag}"
-    given["lake"]["path"] += f"-{tag}"
-    for sink in given["sinks"]:
-        sink["table"] += f"_{tag}"
+    given = own_names(path)
     if changed:
         given["producer"]["simulator"] |= changed
-    spec = Spec.model_validate(given)
-    kafka.ensure_topic(kafka.Admin(settings), spec.source.kafka)
-    declare(spec, folder / "declared")
-    here = settings.model_copy(update={"streams": folder / "declared"})
-    return Stream(spark, here, store, spec, folder)
+    return declared_stream(given, spark, settings, store, folder)
 
 
 def table_of(stream: Stream, of: str, order: str) -> list[dict[str, Any]]:

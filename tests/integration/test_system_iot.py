@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import secrets
 import signal
 import sys
 from collections import defaultdict
@@ -20,10 +19,11 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 from cassandra.cluster import Session
 from closes import Stream, close_session
+from declared import declared, own_names
 from drivers import Drivers, RunningDriver, landed, manifests, send, wait_for
 from pyspark.sql import SparkSession
 from sinks import check_sink, folder_of
-from topics import InThread, declare, read_topic
+from topics import InThread, read_topic
 
 from streamkeeper import names
 from streamkeeper.analysis import Analysis
@@ -32,12 +32,11 @@ from streamkeeper.hours import HOUR
 from streamkeeper.launches import EXIT_DRAINED
 from streamkeeper.names import format_hour, hour_of
 from streamkeeper.settings import Settings
-from streamkeeper.spec.loader import load_spec
 from streamkeeper.spec.models import Spec
 from streamkeeper.spec.sinks import CassandraSink
 from streamkeeper_airflow.dag_factory import build_dags
 from streamkeeper_apps.local.stack import LocalStack
-from streamkeeper_io import cassandra, kafka
+from streamkeeper_io import cassandra
 from streamkeeper_io.store import Store
 from streamkeeper_spark.analysis import TableAnalysis, read_key
 from streamkeeper_spark.sinks.cassandra import CassandraRaw
@@ -77,20 +76,6 @@ def cut(at: datetime) -> datetime:
     return at.replace(microsecond=at.microsecond // 1000 * 1000)
 
 
-def own(settings: Settings) -> Spec:
-    """Return the declared stream under names of its own, a message each 30 s."""
-    tag = secrets.token_hex(4)
-    given = load_spec(IOT).dump()
-    given["name"] = given["app"] = f"iot_{tag}"
-    given["source"]["kafka"]["topic"] = f"iotdata-{tag}"
-    given["lake"]["path"] = f"/tmp/iotdata-{tag}"
-    given["producer"]["simulator"]["every"] = "30s"
-    given["sinks"][0]["table"] = f"sensor_data_{tag}"
-    made = Spec.model_validate(given)
-    kafka.ensure_topic(kafka.Admin(settings), made.source.kafka)
-    return made
-
-
 @dataclass
 class System:
     """All parts of the system under test."""
@@ -120,13 +105,13 @@ class System:
 def system(
     drivers: Drivers, stack: LocalStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> System:
-    """The system under names of its own."""
-    settings, store = drivers.settings, drivers.store
-    spec, streams = own(settings), tmp_path / "declared"
-    declare(spec, streams)
-    here = settings.model_copy(update={"streams": streams, "state": tmp_path / "state"})
+    """The system under names of its own, a message each 30 s."""
+    given = own_names(IOT)
+    given["producer"]["simulator"]["every"] = "30s"
+    state = drivers.settings.model_copy(update={"state": tmp_path / "state"})
+    spec, here = declared(given, state, tmp_path)
     monkeypatch.setenv("PYSPARK_PYTHON", sys.executable)
-    return System(drivers, here, store, stack, spec, tmp_path)
+    return System(drivers, here, drivers.store, stack, spec, tmp_path)
 
 
 def table_of(node: Session, sink: CassandraSink) -> dict[tuple[int, datetime], tuple[Any, ...]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import secrets
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -19,10 +18,11 @@ import duckdb
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
-from closes import Stream, close_session
+from closes import Stream
+from declared import declared_stream, own_names
 from drivers import manifests
 from pyspark.sql import SparkSession
-from topics import declare, read_topic, run_producer
+from topics import read_topic, run_producer
 
 from access_log import real_lines
 from statsd_server import Counters
@@ -39,9 +39,6 @@ from streamkeeper.names import (
 )
 from streamkeeper.periods import Covered, Period
 from streamkeeper.settings import Settings
-from streamkeeper.spec.loader import load_spec
-from streamkeeper.spec.models import Spec
-from streamkeeper_io import kafka
 from streamkeeper_io.closed import read_closed
 from streamkeeper_io.lake import arrow_filesystem, read_rows, read_text
 from streamkeeper_io.period_files import read_period_rows
@@ -81,13 +78,6 @@ SCHEMA = pa.schema(
 )
 
 
-@pytest.fixture(scope="module")
-def spark(settings: Settings) -> Iterator[SparkSession]:
-    """One session for landing and closing, as a close has it."""
-    with close_session(settings) as session:
-        yield session
-
-
 @pytest.fixture
 def counters() -> Iterator[Counters]:
     """A StatsD server that adds up counters."""
@@ -100,18 +90,11 @@ def stream(
     spark: SparkSession, settings: Settings, store: Store, tmp_path: Path, counters: Counters
 ) -> Stream:
     """The declared stream under names of its own, a twelfth of its rate."""
-    tag = secrets.token_hex(4)
-    given = load_spec(LOGS).dump()
-    given["name"] = given["app"] = f"logs_{tag}"
-    given["source"]["kafka"]["topic"] = f"logs_raw-{tag}"
-    given["lake"]["path"] = f"/datalake/logs-{tag}"
+    given = own_names(LOGS)
     simulator = given["producer"]["simulator"]
     simulator |= {"every": "12s", "hours_back": 2, "faults": FAULTS | FAULTS_TIMED}
-    spec = Spec.model_validate(given)
-    kafka.ensure_topic(kafka.Admin(settings), spec.source.kafka)
-    declare(spec, tmp_path / "declared")
-    here = settings.model_copy(update={"streams": tmp_path / "declared", "statsd": counters.target})
-    return Stream(spark, here, store, spec, tmp_path)
+    here = settings.model_copy(update={"statsd": counters.target})
+    return declared_stream(given, spark, here, store, tmp_path)
 
 
 def produce(stream: Stream, *arguments: Any) -> str:

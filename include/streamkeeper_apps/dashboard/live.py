@@ -19,7 +19,6 @@ from streamkeeper.dashboards import (
     in_all,
     kpi_alert,
     kpi_tiles,
-    last_span,
     layout,
     live_tiles,
     reading_alert,
@@ -35,13 +34,12 @@ from streamkeeper_apps.dashboard.parts import (
     draw_tiles,
     frame,
     guarded,
+    last_rows,
     loading,
-    newest_line,
-    tell_empty,
     titled,
 )
 from streamkeeper_io.lake_readings import LakeReadings
-from streamkeeper_io.readings import Readings, Unanswered, open_readings
+from streamkeeper_io.readings import Readings, Unanswered
 
 _NAMES_ON_MAP = 15
 KpiHours = Mapping[str, Mapping[datetime, Sequence[Mapping[str, Any]]]]
@@ -65,13 +63,10 @@ def live_view(settings: Settings, spec: Spec, every_s: int | None) -> None:
 
 def _look(settings: Settings, spec: Spec, length: timedelta) -> None:
     shown = layout(spec)
-    with open_readings(settings, spec) as readings:
-        newest = readings.newest()
-        if newest is None:
-            tell_empty(spec, readings.place)
+    with last_rows(settings, spec, length) as found:
+        if found is None:
             return
-        span = last_span(newest, length)
-        st.caption(newest_line(newest, readings.place))
+        readings, span = found
         answers = _Answers(readings, spec, shown, span)
         draw_tiles(live_tiles(spec, shown, answers.now, answers.before))
         closed, alerts = st.container(), st.container()

@@ -12,11 +12,22 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from streamkeeper.dashboards import NOTHING, AlertState, Tile, Variable, age, figure, moment
+from streamkeeper.dashboards import (
+    NOTHING,
+    AlertState,
+    Span,
+    Tile,
+    Variable,
+    age,
+    figure,
+    last_span,
+    moment,
+)
 from streamkeeper.errors import StreamkeeperError, Unavailable
 from streamkeeper.settings import Settings
 from streamkeeper.spec.models import Spec
 from streamkeeper_apps.where import find_settings
+from streamkeeper_io.readings import Readings, open_readings
 
 log = logging.getLogger(__name__)
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|$:~&])")
@@ -101,8 +112,25 @@ def draw_tiles(tiles: Sequence[Tile]) -> None:
             )
 
 
-def newest_line(newest: datetime, place: str) -> str:
-    """Return the line that tells how fresh the rows are and where they come from."""
+@contextmanager
+def last_rows(
+    settings: Settings, spec: Spec, length: timedelta
+) -> Iterator[tuple[Readings, Span] | None]:
+    """Give a stream's rows and the time of this length up to the newest; None if there are none.
+
+    It tells how fresh the rows are and where they come from, or what to do to get some.
+    """
+    with open_readings(settings, spec) as readings:
+        newest = readings.newest()
+        if newest is None:
+            tell_empty(spec, readings.place)
+            yield None
+            return
+        st.caption(_newest_line(newest, readings.place))
+        yield readings, last_span(newest, length)
+
+
+def _newest_line(newest: datetime, place: str) -> str:
     now = datetime.now(UTC)
     return (
         f"Newest reading {moment(newest)} ({age(now - newest)}) · from {place} · "

@@ -17,7 +17,6 @@ from streamkeeper.dashboards import (
     Variable,
     as_number,
     correlations,
-    last_span,
     layout,
     pairs_of_means,
     stacked,
@@ -31,13 +30,12 @@ from streamkeeper_apps.dashboard.parts import (
     escaped,
     frame,
     guarded,
+    last_rows,
     loading,
-    newest_line,
-    tell_empty,
     titled,
 )
 from streamkeeper_io.lake_readings import LakeReadings
-from streamkeeper_io.readings import Readings, Unanswered, open_readings
+from streamkeeper_io.readings import Readings, Unanswered
 
 _COMPARED, _KEYS_IN_BARS = 5, 15
 _KPI_HOURS = 48
@@ -64,13 +62,10 @@ def trend_view(settings: Settings, spec: Spec, every_s: int | None) -> None:
 
 def _look(settings: Settings, spec: Spec, length: timedelta) -> None:
     shown = layout(spec)
-    with open_readings(settings, spec) as readings:
-        newest = readings.newest()
-        if newest is None:
-            tell_empty(spec, readings.place)
+    with last_rows(settings, spec, length) as found:
+        if found is None:
             return
-        span = last_span(newest, length)
-        st.caption(newest_line(newest, readings.place))
+        readings, span = found
         told = _ask(readings, span, _questions(spec, shown, span))
         series = Means(shown.variables, step_of(length))
         (before,) = readings.answer(span.before, [series])
