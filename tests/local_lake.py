@@ -43,8 +43,11 @@ RAW = pa.schema(
 )
 
 
-def declared_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
-    """A declared stream whose lake is a folder; the commands find it by the environment."""
+def declared_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **changed: Any) -> Spec:
+    """A declared stream whose lake is a folder; the commands find it by the environment.
+
+    changed: other keys of the declaration.
+    """
     declaration = {
         "description": "Readings of the tests.",
         "source": {"kafka": {"topic": "readings"}},
@@ -67,7 +70,7 @@ def declared_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
         "kpis": [{"name": "by_city", "by": ["city"], "measures": {"n": "count(*)"}}],
     }
     path = tmp_path / "readings.yaml"
-    path.write_text(yaml.safe_dump(declaration))
+    path.write_text(yaml.safe_dump(declaration | changed))
     # Servers of the checkout that the tests' folder lies in are not the tests'.
     own = tmp_path / SETTINGS_FILE
     own.parent.mkdir()

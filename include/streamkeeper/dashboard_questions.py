@@ -65,6 +65,13 @@ class Dialect:
             return number
         return f"CASE WHEN {self.condition(variable.where.sql)} THEN {number} END"
 
+    def breaks(self, alert: Alert) -> str:
+        """Return the condition that a row lies beyond the limit of an alert on a field."""
+        value = _number(str(alert.field))
+        above = alert.above is not None
+        limit = f"{value} > {alert.above!r}" if above else f"{value} < {alert.below!r}"
+        return limit if alert.where is None else f"{limit} AND ({self.condition(alert.where.sql)})"
+
     def condition(self, spark: str) -> str:
         """Return a condition of a declaration, which is SQL for Spark, as this database has it."""
         return sqlglot.transpile(spark, read="spark", write=self.name)[0]
@@ -168,18 +175,12 @@ class Broken(Question):
 
     @property
     def columns(self) -> tuple[str, ...]:  # type: ignore[override]
-        fields = self.alert.where.fields if self.alert.where else ()
-        return (str(self.alert.field), *fields, *((self.by,) if self.by else ()))
+        return (*_watched(self.alert), *((self.by,) if self.by else ()))
 
     def sql(self, dialect: Dialect, span: Span) -> str:
-        above = self.alert.above is not None
-        value = _number(str(self.alert.field))
-        limit = f"{value} > {self.alert.above!r}" if above else f"{value} < {self.alert.below!r}"
-        where = f"{dialect.within(span)} AND {limit}"
-        if self.alert.where is not None:
-            where += f" AND ({dialect.condition(self.alert.where.sql)})"
-        worst = f"{'max' if above else 'min'}({value})"
-        what = f"count(*), {worst}, max({dialect.time})"
+        where = f"{dialect.within(span)} AND {dialect.breaks(self.alert)}"
+        worst = "max" if self.alert.above is not None else "min"
+        what = f"count(*), {worst}({_number(str(self.alert.field))}), max({dialect.time})"
         return _grouped(self, dialect, what, where)
 
     def merge(self, parts: Iterable[Answer]) -> list[Any]:
@@ -204,25 +205,33 @@ class Broken(Question):
 class Last(Question):
     """The last reading of each value of a column that has values in others, with its time.
 
-    Parameters: by, the column; needs, columns that must not be null; shown, further numbers.
+    Each is told as time, value, whether it breaks an alert, and the numbers.
+
+    Parameters: by, the column; needs, columns that must not be null; alerts, on fields; shown,
+    further numbers.
     """
 
     by: str
     needs: tuple[str, ...]
     shown: tuple[Variable, ...] = ()
+    alerts: tuple[Alert, ...] = ()
     most: int = MOST_KEYS
 
     @property
     def columns(self) -> tuple[str, ...]:  # type: ignore[override]
-        return (self.by, *self.needs, *_columns(self.shown))
+        watched = (name for alert in self.alerts for name in _watched(alert))
+        return (self.by, *self.needs, *_columns(self.shown), *watched)
 
     def sql(self, dialect: Dialect, span: Span) -> str:
         needed = "".join(f" AND {quoted(n)} IS NOT NULL" for n in (self.by, *self.needs))
         numbers = (*map(_number, self.needs), *map(dialect.number, self.shown))
         values = ", ".join(numbers)
         key = f"CAST({quoted(self.by)} AS text)"
+        broken = " OR ".join(f"({dialect.breaks(alert)})" for alert in self.alerts) or "false"
+        beyond = f"coalesce({broken}, false)"
+        told = f"{dialect.time}, {key}, {beyond}, {values}"
         return (
-            f"SELECT DISTINCT ON ({key}) {dialect.time}, {key}, {values} FROM {dialect.rows} "
+            f"SELECT DISTINCT ON ({key}) {told} FROM {dialect.rows} "
             f"WHERE {dialect.within(span)}{needed} ORDER BY {key}, {dialect.time} DESC "
             f"LIMIT {self.most}"
         )
@@ -259,7 +268,7 @@ class Pairs(Question):
             for x, y in self.pairs
             for of in self._OF
         ]
-        what = ", ".join(told) or "1"
+        what = ", ".join(told) or "count(*)"
         return f"SELECT {what} FROM {dialect.rows} WHERE {dialect.within(span)}"
 
     def merge(self, parts: Iterable[Answer]) -> list[Any]:
@@ -291,6 +300,10 @@ class Keys(Question):
 
     def merge(self, parts: Iterable[Answer]) -> list[Any]:
         return sorted(set(_flat(parts)))[: self.most]
+
+
+def _watched(alert: Alert) -> tuple[str, ...]:
+    return (str(alert.field), *(alert.where.fields if alert.where else ()))
 
 
 def _columns(variables: Iterable[Variable]) -> tuple[str, ...]:

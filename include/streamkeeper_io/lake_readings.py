@@ -34,6 +34,7 @@ from streamkeeper_io.tables import python_rows
 from streamkeeper_io.zones import LakeView
 
 MOST_WINDOWS = 100_000
+MOST_KPI_ROWS = 100_000
 _WAIT_S = 2.0
 _NEWEST_BATCHES = 3
 _MICROSECOND = timedelta(microseconds=1)
@@ -155,12 +156,12 @@ class LakeReadings:
     def kpi(self, name: str, most: int) -> dict[datetime, list[dict[str, Any]]]:
         """Return the rows of a KPI of the last closed hours, oldest first.
 
-        Parameters: most, so many hours.
+        Parameters: most, so many hours. Of an hour the first 100,000 rows are read.
         """
         found = {}
         for hour in self.view.last_closed(kpi_zone(name), most):
             with suppress(FileNotFoundError):
-                read = self.view.closed(kpi_zone(name), hour, 1000)
+                read = self.view.closed(kpi_zone(name), hour, MOST_KPI_ROWS)
                 if read is not None:
                     found[hour] = as_dicts(read[1])
         return found

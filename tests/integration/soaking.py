@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -26,6 +28,7 @@ from streamkeeper_io import kafka, processes
 STREAMS = Path(__file__).parents[2] / "include" / "streams"
 MIB = 2**20
 LIVE = "live in Java's heap"
+RECORDS_A_FILE = 5
 _EVERY_S = 5.0
 _APPS = ("soak_a", "soak_b")
 # Java's heap grows for as long as it may, whatever lives in it. So it has its whole size from the
@@ -37,23 +40,26 @@ _FULL = re.compile(r"Pause Full \(System\.gc\(\)\) \d+M->(\d+)M")
 
 
 def soaked_streams(settings: Settings) -> list[Spec]:
-    """Return the declared streams that simulate, under names of their own, in two apps.
+    """Return the declared streams that have a producer, under names of their own, in two apps.
 
     The fastest stream has an app to itself, the others share the second one.
     """
     found = [load_spec(path) for path in sorted(STREAMS.glob("*.yaml"))]
-    simulated = sorted((s for s in found if s.producer.simulator), key=_rate, reverse=True)
+    kept = (s for s in found if s.producer.simulator or s.producer.folder)
     tag = secrets.token_hex(3)
-    made = [_own(s, _APPS[min(place, 1)], tag) for place, s in enumerate(simulated)]
+    ordered = enumerate(sorted(kept, key=_rate, reverse=True))
+    made = [_own(s, _APPS[min(place, 1)], tag) for place, s in ordered]
     for spec in made:
         kafka.ensure_topic(kafka.Admin(settings), spec.source.kafka)
     return made
 
 
 def _rate(spec: Spec) -> float:
-    """Return the messages a second that a stream's simulator sends."""
+    """Return the messages a second that a stream's simulator, or its folder, gives."""
     simulator = spec.producer.simulator
-    return simulator.entities / simulator.every.total_seconds() if simulator else 0.0
+    if simulator is None:
+        return RECORDS_A_FILE / _EVERY_S
+    return simulator.entities / simulator.every.total_seconds()
 
 
 def _own(spec: Spec, app: str, tag: str) -> Spec:
@@ -61,7 +67,8 @@ def _own(spec: Spec, app: str, tag: str) -> Spec:
     given |= {"name": f"{spec.name}_{tag}", "app": f"{app}_{tag}"}
     given["source"]["kafka"]["topic"] += f"-{tag}"
     given["lake"]["path"] = f"/soak-{tag}/{spec.name}"
-    given["producer"]["simulator"]["hours_back"] = 0
+    if spec.producer.simulator:
+        given["producer"]["simulator"]["hours_back"] = 0
     for sink in given["sinks"]:
         for where in ("table", "path"):
             if where in sink:
@@ -73,11 +80,12 @@ def _own(spec: Spec, app: str, tag: str) -> Spec:
 class Watched:
     """What was seen of one stream.
 
-    longest_s: between two published batches while messages waited; behind: the most batches that
-    a sink was behind.
+    dropped: records of files; longest_s: between two published batches while messages waited;
+    behind: the most batches that a sink was behind.
     """
 
     spec: Spec
+    dropped: int = 0
     sent: int = 0
     landed: int = 0
     quarantined: int = 0
@@ -130,11 +138,12 @@ class Soak:
         for app, driver in self.running.items():
             wait_for(lambda d=driver: d.row().progress.get("state") == "running", app)
         declared = self.folder / "declared"
-        here = self.settings.model_copy(update={"streams": declared})
+        here = self.settings.model_copy(update={"streams": declared, "files": self.folder})
         for spec in self.specs:
             declare(spec, declared)
             log = self.folder / f"{spec.name}.log"
-            self.producers[spec.name] = Producing(here, log, ["simulate", spec.name])
+            kind = "simulate" if spec.producer.simulator else "folder"
+            self.producers[spec.name] = Producing(here, log, [kind, spec.name])
             self.watched.append(Watched(spec))
 
     def watch(self, seconds: float) -> None:
@@ -142,6 +151,7 @@ class Soak:
         ends = time.monotonic() + seconds
         while time.monotonic() < ends:
             time.sleep(_EVERY_S)
+            self._drop_files()
             for app, driver in self.running.items():
                 assert processes.exit_code(driver.folder) is None, driver.log[-4000:]
                 for kind, held in _memory(driver).items():
@@ -155,11 +165,27 @@ class Soak:
             found = _FULL.findall(self._collections(app).read_text())
             self.memory[app, LIVE] = [float(live) for live in found]
 
+    def _drop_files(self) -> None:
+        """Drop a file of readings into each watched folder."""
+        for one in self.watched:
+            if (folder := one.spec.producer.folder) is None:
+                continue
+            lines = [_reading_line(one.dropped + n) for n in range(RECORDS_A_FILE)]
+            file = self.folder / folder.path / f"{one.dropped:06d}.jsonl"
+            file.parent.mkdir(exist_ok=True)
+            file.write_text("".join(lines), encoding="utf-8")
+            one.dropped += RECORDS_A_FILE
+
     def _collections(self, app: str) -> Path:
         return self.folder / f"{app}.gc.log"
 
     def finish(self) -> None:
-        """End the producers, wait until all is landed and applied, and let the drivers drain."""
+        """End the producers, wait until all is landed and applied, and let the drivers drain.
+
+        A folder's producer is ended once it has sent all files.
+        """
+        for one in self.watched:
+            wait_for(lambda o=one: self._landed(o) >= o.dropped, f"{one.spec.name}: all files", 180)
         for producer in self.producers.values():
             producer.process.terminate()
         for producer in self.producers.values():
@@ -176,6 +202,9 @@ class Soak:
         for producer in self.producers.values():
             producer.end()
 
+    def _landed(self, one: Watched) -> int:
+        return sum(m.read for m in manifests(self.settings, one.spec))
+
     def _is_done(self, one: Watched) -> bool:
         ends = end_offsets(self.settings, one.spec)
         found = manifests(self.settings, one.spec)
@@ -187,9 +216,21 @@ class Soak:
 
     def _account(self, one: Watched) -> None:
         found = manifests(self.settings, one.spec)
-        one.sent = sum(end_offsets(self.settings, one.spec).values())
-        one.landed, one.batches = sum(m.read for m in found), len(found)
+        # Offsets of a transactional topic are not all messages.
+        one.sent = one.dropped or sum(end_offsets(self.settings, one.spec).values())
+        one.landed, one.batches = self._landed(one), len(found)
         one.quarantined = sum(m.quarantined for m in found)
+
+
+def _reading_line(number: int) -> str:
+    at = datetime.now(UTC).isoformat()
+    made = {
+        "timestamp": at,
+        "device_id": f"device_{number % 20:02d}",
+        "building": "ABC"[number % 3],
+    }
+    made |= {"floor": number % 5, "type": "energy", "value": number % 90 / 10, "unit": "kWh"}
+    return json.dumps(made) + "\n"
 
 
 def _memory(driver: RunningDriver) -> dict[str, float]:

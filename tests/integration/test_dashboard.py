@@ -122,7 +122,7 @@ def unused() -> str:
 
 
 def _closed_hours() -> list[datetime]:
-    """The hours of the rows but the newest one, which is open."""
+    """The last two hours of the rows; the newest alone in its first minutes."""
     return [hour_of(NEWEST) - HOUR, hour_of(NEWEST)] if NEWEST.minute > 1 else [hour_of(NEWEST)]
 
 
@@ -220,7 +220,7 @@ def test_each_question_is_answered_as_computed_here(dashboard: Served, stream: s
         Means(variables, 5 * minute, "sensor_id", ("sensor_02", "sensor_05")),
         Broken(stuffy, 10 * minute),
         Broken(stuffy, by="site"),
-        Last("site", ("latitude", "longitude"), (Variable("co2", "co2"),)),
+        Last("site", ("latitude", "longitude"), (Variable("co2", "co2"),), (stuffy,)),
         Pairs(variables),
     ]
     with open_readings(dashboard.settings, spec) as readings:
@@ -233,11 +233,12 @@ def test_each_question_is_answered_as_computed_here(dashboard: Served, stream: s
     assert {h.key: h.readings for h in whose} == counted
     assert sum(h.readings for h in often) == len(broken) > 0
     assert all(h.at.minute % 10 == 0 and h.at.second == 0 for h in often)
-    for at, site, latitude, longitude, co2 in last:
+    for at, site, is_stuffy, latitude, longitude, co2 in last:
         row = max((r for r in rows if r["site"] == site), key=lambda r: r["timestamp"])
         assert (at, latitude, longitude, co2) == (
             *(row["timestamp"], row["latitude"], row["longitude"], row["co2"]),
         )
+        assert is_stuffy == bool(beyond([row])["stuffy"])
     assert len(last) == 6
     for (x, y), pair in zip(combinations(names, 2), pairs, strict=True):
         both = [(r[x], r[y]) for r in rows if r["status"] != "failed" and None not in (r[x], r[y])]

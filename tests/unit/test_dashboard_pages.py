@@ -12,7 +12,7 @@ from local_lake import NOON, declared_stream, publish, row
 from streamkeeper.dashboard_questions import Means
 from streamkeeper.dashboards import Span, Variable
 from streamkeeper.manifest import Manifest
-from streamkeeper_apps.dashboard import commands, live
+from streamkeeper_apps.dashboard import commands, live, parts
 from streamkeeper_apps.dashboard.parts import escaped
 from streamkeeper_apps.where import find_settings
 from streamkeeper_io.lake_readings import LakeReadings
@@ -51,6 +51,59 @@ def test_figures_of_a_lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert "from the lake" in texts(found)
 
 
+def test_kinds_are_kept_apart_in_both_views(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their names are texts of the data, whatever stands in them."""
+    allowed = ["PM2.5", "state"]
+    fields = {
+        "what": {"type": "string", "allowed": allowed},
+        "value": {"type": "double"},
+        "sensor": {"type": "string"},
+        "latitude": {"type": "double"},
+        "longitude": {"type": "double"},
+        "at": {"type": "timestamp"},
+    }
+    spec = declared_stream(
+        tmp_path,
+        monkeypatch,
+        fields=fields,
+        windows=[],
+        kpis=[],
+        alerts=[{"name": "dusty", "field": "value", "above": 100, "where": "what = 'PM2.5'"}],
+        dashboard={"kinds": "what", "by": "sensor"},
+    )
+    rows = [
+        row(n, None, what=allowed[n % 2], value=float(n), sensor=f"s{n // 2 % 3}", at=None)
+        | {"latitude": 33.0 + n % 3, "longitude": -7.0}
+        for n in range(300)
+    ]
+    rows = [r | {"at": r["_event_time"]} for r in rows]
+    publish(spec, rows, batch=0, schema=None)
+    monkeypatch.setattr(live.LakeReadings, "newest", lambda _: rows[-1]["at"], raising=True)
+    found = page()
+    assert not found.exception
+    assert not found.error
+    tiles = {m.label.replace("\\", ""): m.value for m in found.metric}
+    assert tiles == {
+        "readings": "300",
+        "different sensor": "3",
+        "beyond a limit": "99",  # 102, 104 ... 298
+        "mean PM2.5": "149",
+        "mean state": "150",
+    }
+    (drawn,) = (c for c in charts_of(found) if "latitude" in c)
+    assert "beyond a limit" in drawn
+    found.radio[0].set_value("trend").run()
+    assert not found.exception
+    assert not found.error
+    assert "no reading has two of them" in texts(found)
+
+
+def charts_of(found: AppTest) -> list[str]:
+    return [element.proto.spec for element in found.get("vega_lite_chart")]
+
+
 def test_a_lake_that_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     declared_stream(tmp_path, monkeypatch)
     monkeypatch.setenv("STREAMKEEPER_LAKE", "hdfs://127.0.0.1:9")
@@ -83,7 +136,7 @@ def test_a_fault_of_its_own_is_told_without_a_traceback(
     def fail(*_: object) -> None:
         raise ValueError("of the test")
 
-    monkeypatch.setattr(live, "open_readings", fail)
+    monkeypatch.setattr(parts, "open_readings", fail)
     found = page()
     assert not found.exception
     (told,) = (e.value for e in found.error)

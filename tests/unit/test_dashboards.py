@@ -335,19 +335,23 @@ def slow_breaks(name: str, row: Row) -> bool:
 
 @settings(max_examples=50)
 @given(rows_of_readings, st.integers(0, 40))
-def test_the_last_reading_of_each_place(rows: list[Row], cut: int) -> None:
-    question = Last("sensor", ("latitude", "longitude"), variables("t"))
+def test_the_last_reading_of_each_place(spec: Spec, rows: list[Row], cut: int) -> None:
+    watched = (alert(spec, "hot"), alert(spec, "cold"))
+    question = Last("sensor", ("latitude", "longitude"), variables("t"), watched)
     found = asked(question, rows[:cut], rows[cut:])
     known = [r for r in inside(rows) if None not in (r["sensor"], r["latitude"], r["longitude"])]
     assert [f[1] for f in found] == sorted({r["sensor"] for r in known})
-    for at, sensor, *place, _t in found:
+    for at, sensor, beyond, *values in found:
         last = max(r["second"] for r in known if r["sensor"] == sensor)
         assert at == BEGIN + last * SECOND
-        assert tuple(place) in {
-            (r["latitude"], r["longitude"])
+        assert (beyond, *values) in [
+            (
+                r["t"] is not None and any(slow_breaks(name, r) for name in ("hot", "cold")),
+                *(r["latitude"], r["longitude"], r["t"]),
+            )
             for r in known
             if (r["sensor"], r["second"]) == (sensor, last)
-        }
+        ]
 
 
 @settings(max_examples=50)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import altair as alt
 import pandas as pd
@@ -217,10 +217,11 @@ def heatmap(rows: pd.DataFrame, variables: Sequence[str]) -> Chart:
     return alt.layer(cells, texts)
 
 
-def places(rows: pd.DataFrame, shown: Sequence[str]) -> Chart:
+def places(rows: pd.DataFrame, shown: Mapping[str, str]) -> Chart:
     """Return where the readings were made, those beyond a limit in another colour and shape.
 
-    Parameters: rows, with `latitude`, `longitude`, `place`, `state`, `at` and the shown columns.
+    Parameters: rows, with `latitude`, `longitude`, `place`, `state`, `at` and the shown columns;
+    shown, the names of these for people.
     """
     states = ["within the limits", "beyond a limit"]
     title = alt.Title("last reading of each place", fontSize=13, anchor="start")
@@ -239,7 +240,10 @@ def places(rows: pd.DataFrame, shown: Sequence[str]) -> Chart:
         shape=alt.Shape(
             "state:N", scale=alt.Scale(domain=states, range=["circle", "triangle-up"]), legend=None
         ),
-        tooltip=["place:N", "state:N", _when(), *(f"{name}:Q" for name in shown)],
+        tooltip=[
+            *("place:N", "state:N", _when()),
+            *(alt.Tooltip(f"{column}:Q", title=name) for column, name in shown.items()),
+        ],
     )
     names = base.mark_text(dy=-13, fontSize=11, color=BEFORE).encode(text="name:N")
     return alt.layer(points, names)

@@ -24,7 +24,6 @@ from streamkeeper.dashboards import (
     reading_alert,
     step_of,
 )
-from streamkeeper.reports import breaks
 from streamkeeper.settings import Settings
 from streamkeeper.spec.models import Spec
 from streamkeeper_apps.dashboard import charts
@@ -32,6 +31,7 @@ from streamkeeper_apps.dashboard.parts import (
     RANGES,
     alert_table,
     draw_tiles,
+    escaped,
     frame,
     guarded,
     last_rows,
@@ -75,7 +75,7 @@ def _look(settings: Settings, spec: Spec, length: timedelta) -> None:
             _draw_series(spec, shown, answers.series)
         if shown.map is not None:
             with right:
-                _draw_map(spec, shown, answers.places)
+                _draw_map(shown, answers)
         hours = _closed_kpis(settings, spec, closed)
         with alerts:
             st.markdown("#### Alerts")
@@ -99,7 +99,7 @@ class _Answers:
         now = dict(questions)
         if place is not None and place.label is not None:
             where = (place.latitude, place.longitude)
-            now["places"] = Last(place.label, where, shown.variables)
+            now["places"] = Last(place.label, where, shown.variables, tuple(alerts))
         readings.expect(Span(span.before.begin, span.end), list(now.values()))
         told = self._ask(readings, span, now)
         self.series = cast(list[Group], told["series"] or [])
@@ -182,28 +182,24 @@ def _alerts(spec: Spec, answers: _Answers, hours: KpiHours | str) -> list[AlertS
     return states
 
 
-def _draw_map(spec: Spec, shown: Layout, places: Sequence[Sequence[Any]]) -> None:
-    names = [variable.name for variable in shown.variables]
-    # Where kinds are kept apart, a limit is of some of them; the table of alerts tells which.
-    numbers = {} if shown.apart else {v.column: v.name for v in shown.variables}
-    limits = [a for a in spec.alerts if a.field in numbers and a.where is None]
-    rows = []
-    for at, place, latitude, longitude, *values in places:
-        known = dict(zip(names, values, strict=True))
-        beyond = any(breaks(alert, known[numbers[str(alert.field)]]) for alert in limits)
-        rows.append(
-            {
-                **known,
-                "at": at,
-                "place": place,
-                "name": place if len(places) <= _NAMES_ON_MAP else "",
-                "latitude": latitude,
-                "longitude": longitude,
-                "state": "beyond a limit" if beyond else "within the limits",
-            }
-        )
+def _draw_map(shown: Layout, answers: _Answers) -> None:
+    # Names are texts of the data; those of columns must not be read as ways into objects.
+    names = {f"v{i}": variable.name for i, variable in enumerate(shown.variables)}
+    rows = [
+        {
+            **dict(zip(names, values, strict=True)),
+            "at": at,
+            "place": place,
+            "name": place if len(answers.places) <= _NAMES_ON_MAP else "",
+            "latitude": latitude,
+            "longitude": longitude,
+            "state": "beyond a limit" if beyond else "within the limits",
+        }
+        for at, place, beyond, latitude, longitude, *values in answers.places
+    ]
     if not rows:
-        st.caption("No reading of this period tells where it was made.")
+        reason = answers.reasons.get("places")
+        st.caption(escaped(reason or "No reading of this period tells where it was made."))
         return
     # What is drawn last lies on top.
     rows.sort(key=lambda row: row["state"], reverse=True)

@@ -85,7 +85,7 @@ def _questions(spec: Spec, shown: Layout, span: Span) -> dict[str, Question]:
     found: dict[str, Question] = {
         "series": Means(shown.variables, step),
     }
-    if not shown.apart:
+    if not shown.apart and len(shown.variables) > 1:
         found["pairs"] = Pairs(shown.variables)
     if shown.by is not None:
         found["keys"] = Means(shown.variables, by=shown.by)
@@ -210,7 +210,8 @@ def _draw_alerts(spec: Spec, shown: Layout, span: Span, told: Mapping[str, list[
 
 def _draw_correlations(shown: Layout, told: Mapping[str, list[Any]]) -> None:
     names = [variable.name for variable in shown.variables]
-    pairs = pairs_of_means(told["series"], len(names)) if shown.apart else told["pairs"]
+    by_steps = pairs_of_means(told["series"], len(names)) if shown.apart else []
+    pairs = told.get("pairs", by_steps)
     if not pairs:
         return
     st.markdown("#### Correlations")
