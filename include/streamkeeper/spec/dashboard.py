@@ -59,10 +59,10 @@ def dashboard_problems(data: dict[str, Any], columns: Columns) -> Iterator[Probl
 
 
 def _kinds(path: KeyPath, name: Any, columns: Columns, series: int) -> Iterator[Problem]:
-    if name is None:
-        return
+    if not isinstance(name, str):
+        return  # the model says so
     yield from columns.known(path, name)
-    kinds = raw.items(columns.fields.get(str(name), {}).get("allowed"))
+    kinds = raw.items(columns.fields.get(name, {}).get("allowed"))
     if name in columns.types and name not in _kind_fields(columns):
         message = "needs a field whose values are texts that `allowed` lists"
         yield Problem(path, message, name, _kind_fields(columns))
