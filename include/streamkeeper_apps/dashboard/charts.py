@@ -125,7 +125,7 @@ def _keys(keys: Sequence[str], name: str = "key", *, legend: bool = True) -> alt
         f"{name}:N",
         title=None,
         scale=alt.Scale(domain=list(keys), range=colours),
-        legend=alt.Legend(orient="top", offset=4, columns=5, labelLimit=120) if legend else None,
+        legend=alt.Legend(orient="top", offset=4, columns=4, labelLimit=120) if legend else None,
     )
 
 
