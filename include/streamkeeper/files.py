@@ -21,6 +21,7 @@ pattern; changed: it is no longer what was sent. What is incomplete, refused or 
 at again when it changes; what is changed only when a person asks."""
 
 _HIDDEN, _UNFINISHED = (".", "_"), (".tmp", ".part", ".partial", ".crdownload", "~")
+_LONGEST_TEXT = 2_000
 AGAIN = "again:"
 """Begins the key of a request in the ledger; a file's path follows."""
 
@@ -146,8 +147,13 @@ class Settling:
 
 
 def printable(text: str) -> str:
-    """Return a text that came out of a file, with escapes for what no UTF-8 can write."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    """Return a text that came out of a file, with escapes for what no UTF-8 can write.
+
+    One that is too long for a person is cut: names in a file may be of any length, the ledger is
+    not for them.
+    """
+    told = text.encode("utf-8", "backslashreplace").decode()
+    return told if len(told) <= _LONGEST_TEXT else f"{told[:_LONGEST_TEXT]} and so on"
 
 
 def is_hidden(path: str) -> bool:

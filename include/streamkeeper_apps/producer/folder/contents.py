@@ -21,6 +21,8 @@ BOM = b"\xef\xbb\xbf"
 LARGEST = 1_000_000
 """Bytes that Kafka's client takes as one message."""
 _MAGIC: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"\xfd7": lzma.open}
+_PACKED = (".gz", ".xz")
+_NO_TEXT = frozenset(range(32)) - frozenset(b"\t\n\f\r")
 _OTHER_MARKS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 
 
@@ -73,9 +75,11 @@ class Content(ABC):
             raise BrokenOff(f"the archive breaks off: {error}") from None
         except DAMAGED as error:
             raise Refused(f"the archive is damaged: {error}") from None
-        except UnicodeDecodeError as error:
-            where = f"{error.reason} at byte {error.start} of a part"
-            raise Refused(f"is not {self.declared.encoding}: {where}") from None
+        except UnicodeError as error:
+            told = str(error)  # UTF-16 without a byte order mark is no UnicodeDecodeError
+            if isinstance(error, UnicodeDecodeError):
+                told = f"{error.reason} at byte {error.start} of a part"
+            raise Refused(f"is not {self.declared.encoding}: {told}") from None
 
     def close(self) -> None:
         """Close the file."""
@@ -118,10 +122,14 @@ class Content(ABC):
         return "utf-8-sig" if self.declared.encoding == "utf-8" else self.declared.encoding
 
     def _unpacked(self, raw: io.BufferedReader) -> IO[bytes]:
-        head = raw.peek(2)[:2]
-        if self.path.suffix in (".gz", ".xz") and len(head) == 1:
-            raise BrokenOff("the archive has one byte")
-        opener = _MAGIC.get(head)
+        head = raw.peek(6)[:6]
+        opener = _MAGIC.get(head[:2])
+        if self.path.suffix in _PACKED and not opener:
+            if len(head) == 1:
+                raise BrokenOff("the archive has one byte")
+            # Plain text may have such a name; an archive whose first bytes are wrong is none.
+            if not _NO_TEXT.isdisjoint(head) and head[:2] not in _OTHER_MARKS:
+                raise Refused("the archive is damaged: it does not begin as one of gzip or xz")
         found: IO[bytes] = opener(raw) if opener else raw
         return found
 

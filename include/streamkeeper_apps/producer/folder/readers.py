@@ -12,7 +12,13 @@ from typing import Any, NamedTuple
 from streamkeeper.errors import StreamkeeperError
 from streamkeeper.files import printable
 from streamkeeper.spec.models import Spec
-from streamkeeper_apps.producer.folder.contents import LARGEST, BrokenOff, Content, Refused
+from streamkeeper_apps.producer.folder.contents import (
+    DAMAGED,
+    LARGEST,
+    BrokenOff,
+    Content,
+    Refused,
+)
 from streamkeeper_apps.producer.json_files import Pieces
 from streamkeeper_apps.producer.rows import Lines
 
@@ -110,7 +116,11 @@ class CsvRecords(Content):
             first = next(records, None)
             if first is None:
                 return
-            self._read_header(next(csv.reader([first], delimiter=self._delimiter)))
+            try:
+                header = next(csv.reader([first], delimiter=self._delimiter))
+            except csv.Error as error:
+                raise Refused(f"its first line is no header: {error}") from None
+            self._read_header(header)
         arrange = self._arranged if self._places is not None else lambda record: record
         for record in records:
             yield arrange(record).encode("utf-8", "surrogateescape")
@@ -272,7 +282,7 @@ def _first_lines(path: Path, spec: Spec) -> tuple[bytes, bytes]:
                 found.append(line.strip())
             if len(found) == 2:
                 break
-    except (Refused, OSError, EOFError, ValueError):
+    except (Refused, OSError, ValueError, *DAMAGED):
         pass  # what is wrong with it, the survey tells
     finally:
         content.close()
