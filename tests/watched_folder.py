@@ -11,6 +11,7 @@ from typing import Any
 
 from streamkeeper.files import FileEntry
 from streamkeeper.spec.models import Spec
+from streamkeeper_apps.producer.folder.contents import NotTaken
 from streamkeeper_apps.producer.folder.watching import Watching
 
 SECOND = 1.0
@@ -47,14 +48,18 @@ class Died(Exception):
 class FakeLog:
     """A topic and its ledger in memory; what is not committed goes with the process.
 
-    Parameters: dies_at, the steps after which the process dies; limit, records in a transaction.
+    Parameters: limit, records in a transaction; takes, bytes that a record may have.
+
+    `dies_at`: the steps after which the process dies; `brokers_take`: what is larger is refused,
+    though nobody has said so.
     """
 
-    def __init__(self, limit: int = 10**9) -> None:
+    def __init__(self, limit: int = 10**9, takes: int = 10**6) -> None:
         self.topic: list[tuple[str, str, int, bytes]] = []
         self.entries: dict[str, FileEntry] = {}
         self.asked: dict[str, datetime] = {}
         self.limit, self.steps, self.dies_at = limit, 0, 10**9
+        self.takes, self.brokers_take = takes, 10**9
         self._open: list[tuple[str, str, int, bytes]] | None = None
         self.transactions = 0
 
@@ -66,6 +71,9 @@ class FakeLog:
 
     def refresh(self) -> None:
         self._step()
+
+    def largest(self, path: str) -> int:
+        return self.takes
 
     def begin(self) -> None:
         assert self._open is None
@@ -83,6 +91,9 @@ class FakeLog:
     def commit(self, entries: Sequence[FileEntry], served: Sequence[str]) -> None:
         assert self._open is not None
         self._step()
+        for path, _, _, record in self._open:
+            if len(record) > self.brokers_take:
+                raise NotTaken(path, f"Kafka does not take a record of {len(record):,} bytes")
         self.topic += self._open
         self.entries |= {
             entry.path: FileEntry.model_validate_json(entry.model_dump_json()) for entry in entries

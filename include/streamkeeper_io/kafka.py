@@ -325,12 +325,22 @@ def _wait_for(admin: AdminClient, topic: str, timeout_s: float) -> TopicDescript
     raise unavailable(_where(admin), timeout_s, f"the new topic {topic} does not appear")
 
 
-def _refuse_differences(admin: AdminClient, source: KafkaSource, timeout_s: float) -> None:
-    resource = ConfigResource(ResourceType.TOPIC, source.topic)
+def largest_batch(admin: AdminClient, topic: str, *, timeout_s: float = TIMEOUT_S) -> int:
+    """Return how many bytes a batch of messages may have in a topic; raises KafkaUnavailable."""
+    config = _config_of(admin, topic, timeout_s)
+    return min(int(config[name].value) for name in ("max.message.bytes", "segment.bytes"))
+
+
+def _config_of(admin: AdminClient, topic: str, timeout_s: float) -> Mapping[str, Any]:
+    resource = ConfigResource(ResourceType.TOPIC, topic)
     futures = _ask(
         admin, timeout_s, lambda: admin.describe_configs([resource], request_timeout=timeout_s)
     )
-    config = _result(admin, futures[resource], timeout_s)
+    return _result(admin, futures[resource], timeout_s)
+
+
+def _refuse_differences(admin: AdminClient, source: KafkaSource, timeout_s: float) -> None:
+    config = _config_of(admin, source.topic, timeout_s)
     wrong, compacted = [], "compact" in config[_CLEANUP].value
     if config[_TIME_TYPE].value != _TOPIC_CONFIG[_TIME_TYPE]:
         wrong.append(f"{_TIME_TYPE} is {config[_TIME_TYPE].value}, needed is LogAppendTime")

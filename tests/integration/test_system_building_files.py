@@ -32,7 +32,7 @@ from streamkeeper.files import FileEntry
 from streamkeeper.launches import EXIT_DRAINED, EXIT_FENCED
 from streamkeeper.settings import Settings
 from streamkeeper_apps.cli import main
-from streamkeeper_apps.producer.folder.log import Ledger
+from streamkeeper_apps.producer.folder.ledger import Ledger
 from streamkeeper_io.delta import open_delta
 from streamkeeper_io.lake import arrow_filesystem
 from streamkeeper_io.store import Store

@@ -14,7 +14,7 @@ from streamkeeper.spec.loader import load_spec
 from streamkeeper.spec.models import KafkaSource
 from streamkeeper_apps.cli import main
 from streamkeeper_apps.producer.folder.landed import Landed
-from streamkeeper_apps.producer.folder.log import ledger_source, no_such_file
+from streamkeeper_apps.producer.folder.ledger import ledger_source, no_such_file
 from streamkeeper_apps.producer.folder.run import folder_of
 from streamkeeper_apps.producer.folder.table import table
 from streamkeeper_apps.where import find_settings

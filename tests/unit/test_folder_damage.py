@@ -1,4 +1,4 @@
-"""Whatever bytes lie in a watched folder: one of the documented verdicts, and the rest is sent."""
+"""Whatever lies in a watched folder: one of the documented verdicts, and the rest is sent."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from watched_folder import Folder, declare, lines
+
+from watched_folder import FakeLog, Folder, declare, lines
 
 DRAW = random.Random(26)
 ROWS = [json.dumps({"n": DRAW.randint(0, 10**9), "at": "2026-11-26"}) for _ in range(1200)]
@@ -27,9 +28,7 @@ PACKS: dict[str, Callable[[bytes], bytes]] = {
     "gz": lambda content: gzip.compress(content, mtime=0),
     "xz": lzma.compress,
 }
-ARCHIVES = {
-    (kind, pack): PACKS[pack](content) for kind, content in KINDS.items() for pack in PACKS
-}
+ARCHIVES = {(kind, pack): PACKS[pack](content) for kind, content in KINDS.items() for pack in PACKS}
 GOOD = lines(1, 2, 3)
 PROPERTY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -138,3 +137,80 @@ def test_names_of_any_length_do_not_fill_the_ledger(format: str) -> None:
     assert (entry.state, len(folder.log.of("a"))) == ("sent", 4 if format == "json" else 1)
     assert entry.notes[0].startswith(f"{'keys' if format == 'json' else 'columns'} not declared: k")
     assert len(entry.model_dump_json()) < 10_000
+
+
+def rows_of(*sizes: int) -> list[bytes]:
+    """Rows of so many bytes."""
+    return [lines(n).rstrip()[:-2].ljust(size - 2) + b'"}' for n, size in enumerate(sizes)]
+
+
+FORMS: dict[str, Callable[[list[bytes]], bytes]] = {
+    "lines": b"\n".join,
+    "array": lambda rows: b"[\n" + b",\n".join(rows) + b"\n]",
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_record_is_sent_if_the_topic_takes_it_else_its_file_is_refused(
+    tmp_path: Path, form: str
+) -> None:
+    folder = Folder(tmp_path, log=FakeLog(takes=500))
+    contents = {"a.json": rows_of(500, 60, 499), "b.json": rows_of(60, 501), "c.json": rows_of(60)}
+    for path, rows in contents.items():
+        folder.write(path, FORMS[form](rows))
+    folder.settle()
+    assert folder.log.of("a.json") == contents["a.json"]
+    assert folder.log.of("c.json") == contents["c.json"]
+    assert folder.log.of("b.json") == []
+    entry = folder.entry("b.json")
+    assert (entry.state, entry.records) == ("refused", 0)
+    assert "the topic takes 500 bytes as a record of this file: raise its max.message" in entry.why
+    # It is taken as soon as the topic takes it and a person asks.
+    folder.log.takes = 501
+    folder.settle()
+    assert folder.entry("b.json").state == "refused"
+    folder.log.ask("b.json")
+    folder.settle()
+    assert folder.log.of("b.json") == contents["b.json"]
+
+
+def test_a_topic_that_takes_less_than_a_moment_ago(tmp_path: Path) -> None:
+    """The limit goes down between a look and what it sends: the next look holds to it."""
+    folder = Folder(tmp_path, log=FakeLog(takes=500))
+    contents = {"a.json": rows_of(60), "b.json": rows_of(60, 400), "c.json": rows_of(60)}
+    for path, rows in contents.items():
+        folder.write(path, b"\n".join(rows))
+    folder.look()
+    folder.log.brokers_take = 300
+    folder.look()
+    assert folder.log.topic == []
+    assert "b.json: Kafka does not take a record of 400 bytes; it is looked at again" in folder.said
+    assert folder.watching.pending_files == 1
+    folder.log.takes = 300
+    folder.settle()
+    assert [path for path, *_ in folder.log.topic] == ["a.json", "c.json"]
+    assert folder.entry("b.json").state == "refused"
+
+
+def test_what_kafka_does_not_take_twice_is_refused(tmp_path: Path) -> None:
+    """Whatever its reason: the producer goes on with the others."""
+    folder = Folder(tmp_path, log=FakeLog(limit=2))
+    folder.log.brokers_take = 300
+    contents = {"a.json": rows_of(60), "b.json": rows_of(60, 61, 62, 400), "c.json": rows_of(60)}
+    for path, rows in contents.items():
+        folder.write(path, b"\n".join(rows))
+    folder.settle()
+    entry = folder.entry("b.json")
+    assert entry.state == "refused"
+    # What was committed before nobody takes back, and it is told.
+    assert folder.log.of("b.json") == contents["b.json"][: entry.records]
+    assert entry.why == (
+        f"Kafka does not take a record of 400 bytes; {entry.records} of its records had been sent"
+    )
+    assert folder.log.of("a.json") + folder.log.of("c.json") == contents["a.json"] * 2
+    # Touched, or asked for, it is tried anew, and goes on where it stood.
+    folder.log.brokers_take = 400
+    folder.write("b.json", b"\n".join(contents["b.json"]))
+    folder.settle()
+    assert (folder.entry("b.json").state, folder.entry("b.json").reading) == ("sent", 1)
+    assert folder.log.of("b.json") == contents["b.json"]

@@ -22,6 +22,7 @@ from streamkeeper_apps.producer.folder.contents import BrokenOff, Refused
 from streamkeeper_apps.producer.folder.readers import Survey, survey
 
 BOM = b"\xef\xbb\xbf"
+LARGEST = 1_000_000
 # Without the time, so that the names of the tests are the same in every process.
 packed = partial(gzip.compress, mtime=0)
 
@@ -51,8 +52,8 @@ def taken(
     """Return a file's records as they are sent, and what its survey tells."""
     spec, path = spec or declare(), folder / name
     path.write_bytes(content)
-    found = survey(path, spec)
-    with closing(found.kind(path, spec)) as again:
+    found = survey(path, spec, LARGEST)
+    with closing(found.kind(path, spec, LARGEST)) as again:
         records = list(again.each())
         assert again.sha256 == found.sha256
     assert len(records) == found.records
@@ -134,8 +135,8 @@ def test_a_document_cut_anywhere_is_never_taken_for_whole(
         (b'{\n"a": 1}} and more behind it', "after value 1: no JSON value"),
         ('{"a": 1}'.encode("utf-16"), "is UTF-16, not UTF-8; declare producer.folder.encoding"),
         ('{"a": 1}'.encode("utf-16-le"), "is UTF-16 or UTF-32, not UTF-8"),
-        (one("x" * 1_000_000), "longer than the 1,000,000 bytes"),
-        (b"[\n" + one("x" * 1_000_000) + b"]", "a record of 1,000,039 bytes; Kafka takes"),
+        (one("x" * 1_000_000), "line 1 is longer; the topic takes 1,000,000 bytes as a record"),
+        (b"[\n" + one("x" * 1_000_000) + b"]", "a record of 1,000,039 bytes; the topic takes"),
         (packed(one() * 99)[:-8] + bytes(8), "the archive is damaged: CRC check failed"),
         (packed(one()) + b"what?", "the archive is damaged"),
     ],
@@ -235,7 +236,11 @@ def test_csv_without_a_header_and_in_other_encodings(tmp_path: Path) -> None:
         (b'a,b,at\n1,"2,3\n4,5,6\n', BrokenOff, "a quote opened in line 2 or below is not closed"),
         (b"1,2,3\n4,5,6\n", Refused, "its first line names none of the columns a, b, at; a file"),
         (b"a,b,a,at\n1,2,3,4\n", Refused, "its header names a more than once"),
-        (b'a,b,at\n1,"' + b"x\n" * 600_000 + b'",', Refused, "is not closed within 1,000,000"),
+        (
+            b'a,b,at\n1,"' + b"x\n" * 600_000 + b'",',
+            Refused,
+            "a cell that begins in line 2 or below",
+        ),
         (b"a,b,at\n1," + b"x" * 1_000_000 + b",2\n", Refused, "a record of 1,000,004 bytes"),
     ],
 )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from watched_folder import Died, FakeLog, Folder, declare, lines
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Folder:

@@ -24,10 +24,15 @@ _LOOK_S = 1.0
 # What became of a message.
 _UNDER_WAY, _ACKED, _FAILED, _UNKNOWN, _REFUSED = range(5)
 # A message that Kafka does not take for what it is; sent again, it is refused again.
-_REFUSALS = frozenset(
-    {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG, KafkaError.INVALID_RECORD}
+REFUSALS = frozenset(
+    {
+        KafkaError.MSG_SIZE_TOO_LARGE,
+        KafkaError.RECORD_LIST_TOO_LARGE,
+        KafkaError.INVALID_MSG,
+        KafkaError.INVALID_RECORD,
+    }
 )
-_PURGED = {KafkaError._PURGE_QUEUE: _FAILED, KafkaError._PURGE_INFLIGHT: _UNKNOWN}
+PURGED = {KafkaError._PURGE_QUEUE: _FAILED, KafkaError._PURGE_INFLIGHT: _UNKNOWN}
 
 
 class _Group:
@@ -204,14 +209,14 @@ class Sender:
     def note_failure(self, error: KafkaError, which: str = "") -> int:
         """Remember why a message did not arrive; return what became of it."""
         code = error.code()
-        if code in _PURGED:
-            return _PURGED[code]
+        if code in PURGED:
+            return PURGED[code]
         if is_away(error) or error.fatal():
             reason = self._last_error or error.str()
             self.away = unavailable(self._where, self.give_up_s, reason)
         elif len(self.refusals) < _SHOWN_REFUSALS:
             self.refusals.append(which + error.str())
-        return _REFUSED if code in _REFUSALS else _FAILED
+        return _REFUSED if code in REFUSALS else _FAILED
 
     def _serve(self, seconds: float) -> None:
         self._producer.poll(seconds)

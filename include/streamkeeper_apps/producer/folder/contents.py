@@ -18,8 +18,6 @@ from streamkeeper.spec.models import Spec
 DAMAGED = (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error)
 """What reading a broken archive raises; only the first tells that it merely breaks off."""
 BOM = b"\xef\xbb\xbf"
-LARGEST = 1_000_000
-"""Bytes that Kafka's client takes as one message."""
 _MAGIC: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"\xfd7": lzma.open}
 _PACKED = (".gz", ".xz")
 _NO_TEXT = frozenset(range(32)) - frozenset(b"\t\n\f\r")
@@ -34,16 +32,26 @@ class BrokenOff(StreamkeeperError):
     """A file ends in the middle of a record, of its archive or of its only value."""
 
 
+class NotTaken(StreamkeeperError):
+    """Kafka does not take a record of a file; `path` is the file's below the folder."""
+
+    def __init__(self, path: str, message: str) -> None:
+        super().__init__(message)
+        self.path = path
+
+
 class Content(ABC):
     """One pass over a file, packed with gzip or xz (told by its first bytes) or plain.
 
-    Parameters: path; spec, a declaration with `producer.folder`.
+    Parameters: path; spec, a declaration with `producer.folder`; largest, bytes that a record may
+    have.
     Raises OSError when it cannot be opened, Refused or BrokenOff for its first bytes.
     """
 
-    def __init__(self, path: Path, spec: Spec) -> None:
+    def __init__(self, path: Path, spec: Spec, largest: int) -> None:
         assert spec.producer.folder is not None
         self.path, self.spec, self.declared = path, spec, spec.producer.folder
+        self.largest = largest
         self._hashed = _Hashed(path.open("rb", buffering=0))
         self.notes: list[str] = []
         try:
@@ -64,10 +72,8 @@ class Content(ABC):
         """Yield the records; read the file to its end, whatever stands there."""
         try:
             for record in self.records():
-                if len(record) > LARGEST:
-                    raise Refused(
-                        f"a record of {len(record):,} bytes; Kafka takes {LARGEST:,} as a message"
-                    )
+                if len(record) > self.largest:
+                    raise self.too_large(f"a record of {len(record):,} bytes")
                 yield record
             while self.stream.read(1 << 20):
                 pass
@@ -92,16 +98,21 @@ class Content(ABC):
 
     def lines(self) -> Iterator[bytes]:
         """Yield the lines with their ends; raises Refused for one that is too long."""
-        longest = LARGEST + 3  # with its end, and with a byte more
+        longest = self.largest + 3  # with its end, and with a byte more
         read = self._line_reader()
         number = 0
         while line := read(longest):
             number += 1
             if len(line) >= longest and not line.endswith(b"\n"):
-                raise Refused(
-                    f"line {number:,} is longer than the {LARGEST:,} bytes that Kafka takes"
-                )
+                raise self.too_large(f"line {number:,} is longer")
             yield line.removeprefix(BOM) if number == 1 else line
+
+    def too_large(self, what: str) -> Refused:
+        """Return the error for a record that its topic does not take, with the next step."""
+        return Refused(
+            f"{what}; the topic takes {self.largest:,} bytes as a record of this file: raise its "
+            "max.message.bytes, then ask for the file with `produce folder --again`"
+        )
 
     def _line_reader(self) -> Callable[[int], bytes]:
         if self.declared.encoding == "utf-8":

@@ -1,15 +1,11 @@
-"""The topic of a watched folder and the ledger of its files, written in Kafka's transactions."""
+"""A watched folder's topic, written in Kafka's transactions together with the ledger."""
 
 from __future__ import annotations
 
-import difflib
-import getpass
-import json
 import time
 import zlib
 from collections.abc import Callable, Sequence
-from contextlib import closing
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -20,80 +16,41 @@ from streamkeeper import names
 from streamkeeper.errors import Fenced, StreamkeeperError
 from streamkeeper.files import AGAIN, FileEntry
 from streamkeeper.settings import Settings
-from streamkeeper.spec.models import KafkaSource, Spec
-from streamkeeper_apps.look import Reading
-from streamkeeper_apps.producer.sender import EPOCH, SENT_AT
+from streamkeeper.spec.models import Spec
+from streamkeeper_apps.producer.folder.contents import NotTaken
+from streamkeeper_apps.producer.folder.ledger import Ledger, ledger_source
+from streamkeeper_apps.producer.sender import EPOCH, PURGED, REFUSALS, SENT_AT
 from streamkeeper_io.kafka import (
     Admin,
-    begin_offsets,
     client_config,
     end_offsets,
-    ensure_topic,
     is_away,
+    largest_batch,
     quiet_logger,
     unavailable,
 )
 
 FILE, SHA256, RECORD = "file", "sha256", "record"
 """Headers of a message: its file below the folder, the hash of its content, its number there."""
+Headers = list[tuple[str, str]]
+# Bytes of a batch's own fields, and at most of a record's and of a header's lengths.
+_BATCH_HEADER, _RECORD, _HEADER = 61, 15, 5
 # A transaction is committed when it holds so much, or is so old: Kafka aborts one after 60 s.
 _MOST_RECORDS, _MOST_BYTES, _OLDEST_S = 50_000, 32 << 20, 10.0
+# The client itself takes anything, for files are held to what the topic takes. A batch of several
+# records has at most so many bytes, and no more than the topic takes.
+_CLIENT_TAKES, _BATCH = 1_000_000_000, 1_000_000
 _FENCED = frozenset(
     {KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH}
 )
 
 
-def ledger_source(spec: Spec) -> KafkaSource:
-    """Return how the ledger's topic is made."""
-    kafka = spec.source.kafka
-    return KafkaSource(
-        topic=names.files_topic(kafka.topic),
-        kind="compacted",
-        partitions=1,
-        replication=kafka.replication,
-    )
+def around(headers: Headers) -> int:
+    """Return at most how many bytes stand around a record without a key, alone in its batch.
 
-
-class Ledger:
-    """The ledger of a stream's files, as far as it was read.
-
-    Parameters: settings; spec; wait_s, how long to wait for the brokers.
+    Kafka counts them: https://kafka.apache.org/documentation/#messageformat.
     """
-
-    def __init__(self, settings: Settings, spec: Spec, wait_s: float) -> None:
-        self._settings, self._wait_s = settings, wait_s
-        self.topic = names.files_topic(spec.source.kafka.topic)
-        self._admin = Admin(settings)
-        self._read_to: int | None = None
-        self.entries: dict[str, FileEntry] = {}
-        self.asked: dict[str, datetime] = {}
-
-    def refresh(self) -> None:
-        """Read on to its present end; raises KafkaUnavailable, TopicMissing."""
-        if self._read_to is None:
-            _, begin = begin_offsets(self._admin, self.topic, timeout_s=self._wait_s)
-            self._read_to = begin[0]
-        _, ends = end_offsets(self._admin, self.topic, timeout_s=self._wait_s)
-        if ends[0] <= self._read_to:
-            return
-        spans = {0: (self._read_to, ends[0])}
-        with closing(Reading(self._settings, self.topic, spans, self._wait_s)) as reading:
-            for message in reading.messages():
-                self._take(message)
-        self._read_to = ends[0]
-
-    def _take(self, message: Any) -> None:
-        key, value = message.key().decode(), message.value()
-        if key.startswith(AGAIN):
-            path = key.removeprefix(AGAIN)
-            if value is None:
-                self.asked.pop(path, None)
-            else:
-                self.asked[path] = datetime.fromisoformat(json.loads(value)["at"])
-        elif value is None:
-            self.entries.pop(key, None)  # somebody has taken it out by hand
-        else:
-            self.entries[key] = FileEntry.model_validate_json(value)
+    return _BATCH_HEADER + _RECORD + sum(len(n) + len(v.encode()) + _HEADER for n, v in headers)
 
 
 class TransactionalLog:
@@ -111,27 +68,39 @@ class TransactionalLog:
         self, settings: Settings, spec: Spec, *, epoch: int | None = None, wait_s: float = 120.0
     ) -> None:
         self._topic, self._epoch, self._wait_s = spec.source.kafka.topic, epoch, wait_s
-        config = client_config(settings)
-        self._where = str(config["bootstrap.servers"])
-        self._last_error = ""
+        self._config = client_config(settings)
+        self._where = str(self._config["bootstrap.servers"])
+        self._last_error, self._id = "", names.transactional_id(spec.name)
+        self._admin, self._answer_s = Admin(settings), min(wait_s, 15.0)
+        self._limit, self._ledgers_limit = (
+            largest_batch(self._admin, topic, timeout_s=self._answer_s)
+            for topic in (self._topic, ledger_source(spec).topic)
+        )
+        self._connect()
+        ident, ends = end_offsets(self._admin, self._topic, timeout_s=self._answer_s)
+        self._topic_id, self._partitions = ident, len(ends)
+        # Only now: no older producer adds to it any more.
+        self._ledger = Ledger(settings, spec, self._answer_s)
+        self._ledger.refresh()
+        self._forget()
+
+    def _connect(self) -> None:
+        """Make the client; from then on no client before it can write any more."""
+        self._batch = min(self._limit, self._ledgers_limit, _BATCH)
         self._producer = Producer(
             {
-                "transactional.id": names.transactional_id(spec.name),
+                "transactional.id": self._id,
                 "compression.type": "lz4",
                 "linger.ms": 20,
                 "queue.buffering.max.messages": 200_000,
+                "message.max.bytes": _CLIENT_TAKES,
+                "batch.size": self._batch,
                 "error_cb": self._note_error,
             }
-            | config,
+            | self._config,
             logger=quiet_logger(),
         )
-        self._do(lambda: self._producer.init_transactions(wait_s))
-        ident, ends = end_offsets(Admin(settings), self._topic, timeout_s=min(wait_s, 15.0))
-        self._topic_id, self._partitions = ident, len(ends)
-        # Only now: no older producer adds to it any more.
-        self._ledger = Ledger(settings, spec, min(wait_s, 15.0))
-        self._ledger.refresh()
-        self._forget()
+        self._do(lambda: self._producer.init_transactions(self._wait_s))
 
     @property
     def entries(self) -> dict[str, FileEntry]:
@@ -144,8 +113,19 @@ class TransactionalLog:
         return self._ledger.asked
 
     def refresh(self) -> None:
-        """Read on in the ledger: what people ask for; raises KafkaUnavailable."""
+        """Read on in the ledger: what people ask for; and what the topic takes.
+
+        Raises KafkaUnavailable.
+        """
         self._ledger.refresh()
+        self._limit = largest_batch(self._admin, self._topic, timeout_s=self._answer_s)
+
+    def largest(self, path: str) -> int:
+        """Return how many bytes a record of a file may have, whatever its number.
+
+        How well it could be packed does not count.
+        """
+        return max(self._limit - around(self._headers(path, "0" * 64, 10**12)), 1)
 
     def begin(self) -> None:
         """Begin a transaction."""
@@ -154,19 +134,17 @@ class TransactionalLog:
         self._began = time.monotonic()
 
     def send(self, path: str, sha256: str, number: int, record: bytes) -> None:
-        """Send a record; all of a file go into one partition, so that they keep their order."""
-        headers: list[tuple[str, str | bytes | None]] = [
-            (SENT_AT, str(time.time_ns() // 1_000_000)),
-            (FILE, path),
-            (SHA256, sha256),
-            (RECORD, str(number)),
-        ]
-        if self._epoch is not None:
-            headers.append((EPOCH, str(self._epoch)))
+        """Send a record; all of a file go into one partition, so that they keep their order.
+
+        Raises KafkaUnavailable, Fenced, NotTaken.
+        """
+        headers, size = self._headers(path, sha256, number), len(record)
+        if self._limit < self._batch:
+            self._keep_batches_small(size + around(headers))
         place = self._topic, self._partition(path)
-        self._produce(place, None, record, partial(self._delivered, path), headers)
+        self._produce(place, None, record, partial(self._delivered, path, size), headers)
         self._records += 1
-        self._bytes += len(record)
+        self._bytes += size
 
     def full(self) -> bool:
         """Tell whether the transaction is large or old enough to be committed."""
@@ -176,13 +154,11 @@ class TransactionalLog:
     def commit(self, entries: Sequence[FileEntry], served: Sequence[str]) -> None:
         """Commit what was sent with the states of its files and the requests that were served.
 
-        Raises KafkaUnavailable, Fenced; StreamkeeperError when Kafka refuses a record. What became
-        of the transaction tells the ledger, to whoever makes a log next.
+        Raises KafkaUnavailable, Fenced, NotTaken. What became of the transaction tells the ledger,
+        to whoever makes a log next.
         """
         # The offsets, which the ledger tells too, are known once the records have arrived.
-        if self._serve(lambda: self._producer.flush(self._wait_s)):
-            raise unavailable(self._where, self._wait_s, self._last_error or "no answer")
-        self._raise_refusal()
+        self._arrive()
         placed, ledger = [self._placed(entry) for entry in entries], (self._ledger.topic, 0)
         for entry in placed:
             self._produce(ledger, entry.path, entry.model_dump_json().encode())
@@ -194,18 +170,52 @@ class TransactionalLog:
             self._ledger.asked.pop(path, None)
 
     def abort(self) -> None:
-        """Take back what was sent since `begin`; where Kafka is away its time does so."""
+        """Take back what was sent since `begin`; where Kafka is away its time does so.
+
+        Raises KafkaUnavailable, Fenced after a refusal.
+        """
         try:
             self._serve(lambda: self._producer.abort_transaction(min(self._wait_s, 10.0)))
         except (KafkaException, StreamkeeperError) as error:
             # The next log, or Kafka itself after a minute, ends the transaction.
             self._last_error = str(error)
+            return
+        if self._refusal is not None and self._refusal[0].code() in REFUSALS:
+            # Brokers number what they take, the client what it sends: what follows a refusal would
+            # be out of order. That they let it abort says that nobody has taken its place.
+            self._connect()
 
     def _forget(self) -> None:
         self._began = time.monotonic()
         self._records = self._bytes = 0
         self._spans: dict[str, tuple[int, int]] = {}
-        self._refusal: KafkaError | None = None
+        self._under_way = 0
+        self._refusal: tuple[KafkaError, int, str] | None = None
+
+    def _headers(self, path: str, sha256: str, number: int) -> Headers:
+        headers = [
+            (SENT_AT, str(time.time_ns() // 1_000_000)),
+            (FILE, path),
+            (SHA256, sha256),
+            (RECORD, str(number)),
+        ]
+        return headers if self._epoch is None else [*headers, (EPOCH, str(self._epoch))]
+
+    def _keep_batches_small(self, size: int) -> None:
+        """Let all arrive before a batch outgrows what the topic takes, if that is less by now."""
+        if self._under_way + size > self._limit:
+            self._arrive()
+        self._under_way += size
+
+    def _arrive(self) -> None:
+        """Wait until all that was sent has its answer; raises KafkaUnavailable, NotTaken."""
+        deadline = time.monotonic() + self._wait_s
+        while self._serve(lambda: self._producer.flush(0.2)):
+            self._raise_refusal()
+            if time.monotonic() > deadline:
+                raise unavailable(self._where, self._wait_s, self._last_error or "no answer")
+        self._raise_refusal()
+        self._under_way = 0
 
     def _partition(self, path: str) -> int:
         entry = self.entries.get(path)
@@ -229,9 +239,13 @@ class TransactionalLog:
             }
         )
 
-    def _delivered(self, path: str, error: KafkaError | None, message: Delivered) -> None:
+    def _delivered(
+        self, path: str, size: int, error: KafkaError | None, message: Delivered
+    ) -> None:
         if error is not None:
-            self._refusal = self._refusal or error
+            # A batch is refused as a whole, for its largest; what follows is taken back.
+            if error.code() not in PURGED and (not self._refusal or self._refusal[1] < size):
+                self._refusal = error, size, path
             return
         offset = message.offset() or 0
         first, _ = self._spans.get(path, (offset, offset))
@@ -256,6 +270,9 @@ class TransactionalLog:
                 self._serve(lambda: self._producer.poll(0.2))
                 self._raise_refusal()
             except KafkaException as error:
+                # After a refusal a transaction takes nothing more; the answer to that one is near.
+                if error.args[0].code() == KafkaError._STATE:
+                    self._arrive()
                 raise self._told(error.args[0]) from None
             else:
                 self._serve(lambda: self._producer.poll(0))
@@ -289,8 +306,13 @@ class TransactionalLog:
             raise
 
     def _raise_refusal(self) -> None:
-        if self._refusal is not None:
-            raise self._told(self._refusal)
+        if self._refusal is None:
+            return
+        error, size, path = self._refusal
+        if error.code() in REFUSALS:
+            told = f"Kafka does not take a record of {size:,} bytes: {error.str()}"
+            raise NotTaken(path, told)
+        raise self._told(error)
 
     def _told(self, error: KafkaError) -> StreamkeeperError:
         if error.code() == KafkaError._FATAL:
@@ -311,36 +333,3 @@ class TransactionalLog:
 
     def _note_error(self, error: KafkaError) -> None:
         self._last_error = error.str()
-
-
-def ask_again(settings: Settings, spec: Spec, path: str, wait_s: float) -> None:
-    """Write the request to read a file again; whichever producer looks next serves it.
-
-    Raises KafkaUnavailable; StreamkeeperError for a file that the ledger does not know.
-    """
-    ensure_topic(Admin(settings), ledger_source(spec), timeout_s=wait_s)
-    ledger = Ledger(settings, spec, wait_s)
-    ledger.refresh()
-    if path not in ledger.entries:
-        raise no_such_file(spec, path, list(ledger.entries))
-    config = client_config(settings) | {"enable.idempotence": True}
-    producer = Producer(config, logger=quiet_logger())
-    answers: list[KafkaError | None] = []
-    value = json.dumps({"at": datetime.now(UTC).isoformat(), "by": getpass.getuser()})
-    producer.produce(
-        ledger.topic,
-        value,
-        AGAIN + path,
-        on_delivery=lambda error, message: answers.append(error),
-    )
-    producer.flush(wait_s)
-    if answers != [None]:
-        told = answers[0].str() if answers and answers[0] else "no answer"
-        raise unavailable(str(config["bootstrap.servers"]), wait_s, told)
-
-
-def no_such_file(spec: Spec, path: str, known: Sequence[str]) -> StreamkeeperError:
-    """Return the error for a file that the ledger does not know."""
-    text = f"the ledger of {spec.name} knows no file {path!r}; paths are told below the folder"
-    nearest = difflib.get_close_matches(path, known, n=1)
-    return StreamkeeperError(text + (f"; did you mean {nearest[0]!r}?" if nearest else ""))

@@ -12,13 +12,7 @@ from typing import Any, NamedTuple
 from streamkeeper.errors import StreamkeeperError
 from streamkeeper.files import printable
 from streamkeeper.spec.models import Spec
-from streamkeeper_apps.producer.folder.contents import (
-    DAMAGED,
-    LARGEST,
-    BrokenOff,
-    Content,
-    Refused,
-)
+from streamkeeper_apps.producer.folder.contents import DAMAGED, BrokenOff, Content, Refused
 from streamkeeper_apps.producer.json_files import Pieces
 from streamkeeper_apps.producer.rows import Lines
 
@@ -94,11 +88,11 @@ class CsvRecords(Content):
 
     blank = 0
 
-    def __init__(self, path: Path, spec: Spec) -> None:
+    def __init__(self, path: Path, spec: Spec, largest: int) -> None:
         self._places: Sequence[int | None] | None = None
         self.ragged = 0
-        super().__init__(path, spec)
-        csv.field_size_limit(LARGEST)
+        super().__init__(path, spec, largest)
+        csv.field_size_limit(largest)
         of = spec.source.csv
         self._delimiter = of.delimiter
         self._columns = list(
@@ -155,11 +149,13 @@ class CsvRecords(Content):
 
     def _check_end(self, lines: Lines, begins: int, reason: str) -> None:
         """Raise where the record that is no CSV goes on to the end; else it is sent as it is."""
-        told = f"a quote opened in line {begins:,} or below is not closed"
         if lines.ended:
-            raise BrokenOff(told)
+            raise BrokenOff(f"a quote opened in line {begins:,} or below is not closed")
         if "field limit" in reason:
-            raise Refused(f"{told} within {LARGEST:,} signs")
+            told = (
+                "a cell that begins in line {:,} or below, if its quote is closed at all, is longer"
+            )
+            raise self.too_large(told.format(begins))
 
     def _read_header(self, header: Sequence[str]) -> None:
         if list(header) == self._columns:
@@ -249,32 +245,33 @@ def parsed(record: bytes) -> Any:
         return None
 
 
-def survey(path: Path, spec: Spec) -> Survey:
+def survey(path: Path, spec: Spec, largest: int) -> Survey:
     """Read a file to its end and tell what it is.
 
+    Parameters: largest, bytes that a record may have.
     Raises BrokenOff, Refused; OSError when it cannot be read.
     """
     folder = spec.producer.folder
     assert folder is not None
     if folder.format == "csv":
-        return _survey(CsvRecords, path, spec)
+        return _survey(CsvRecords, path, spec, largest)
     if folder.format == "json_lines":
-        return _survey(JsonLines, path, spec)
-    first, second = _first_lines(path, spec)
+        return _survey(JsonLines, path, spec, largest)
+    first, second = _first_lines(path, spec, largest)
     if first[:1] not in (b"{", b"[") or isinstance(parsed(first), dict):
-        return _survey(JsonLines, path, spec)
+        return _survey(JsonLines, path, spec, largest)
     try:
-        return _survey(JsonDocument, path, spec)
+        return _survey(JsonDocument, path, spec, largest)
     except Refused:
         # Lines, the first of which is none: no line of a document is an object by itself.
         if isinstance(parsed(second), dict):
-            return _survey(JsonLines, path, spec)
+            return _survey(JsonLines, path, spec, largest)
         raise
 
 
-def _first_lines(path: Path, spec: Spec) -> tuple[bytes, bytes]:
+def _first_lines(path: Path, spec: Spec, largest: int) -> tuple[bytes, bytes]:
     """Return the first two lines that are not blank, or as much of them as is to be seen."""
-    content = JsonLines(path, spec)
+    content = JsonLines(path, spec, largest)
     found: list[bytes] = []
     try:
         for line in content.lines():
@@ -290,8 +287,8 @@ def _first_lines(path: Path, spec: Spec) -> tuple[bytes, bytes]:
     return first, second
 
 
-def _survey(kind: type[Content], path: Path, spec: Spec) -> Survey:
-    content = kind(path, spec)
+def _survey(kind: type[Content], path: Path, spec: Spec, largest: int) -> Survey:
+    content = kind(path, spec, largest)
     keys = Keys(spec) if kind is not CsvRecords else None
     take: Callable[[bytes], None] = keys.note if keys else lambda record: None
     records = no_utf8 = 0

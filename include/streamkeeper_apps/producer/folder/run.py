@@ -14,7 +14,8 @@ from streamkeeper.spec.durations import format_duration
 from streamkeeper.spec.models import Spec
 from streamkeeper.spec.producers import Folder
 from streamkeeper_apps.producer.display import Display
-from streamkeeper_apps.producer.folder.log import TransactionalLog, ask_again, ledger_source
+from streamkeeper_apps.producer.folder.ledger import ask_again, ledger_source
+from streamkeeper_apps.producer.folder.log import TransactionalLog
 from streamkeeper_apps.producer.folder.watching import Watching
 from streamkeeper_apps.producer.heartbeat import Beating, ByHand, Heartbeat
 from streamkeeper_apps.producer.messages import HourCount

@@ -14,7 +14,7 @@ from rich.table import Table
 from streamkeeper.files import FileEntry
 from streamkeeper.settings import Settings
 from streamkeeper_apps.producer.folder.landed import Landed, landed_by_file
-from streamkeeper_apps.producer.folder.log import Ledger
+from streamkeeper_apps.producer.folder.ledger import Ledger
 from streamkeeper_apps.producer.folder.run import folder_of
 from streamkeeper_apps.streams import declared
 

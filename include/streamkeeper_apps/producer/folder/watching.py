@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from streamkeeper.errors import StreamkeeperError
 from streamkeeper.files import FileEntry, Seen, Settling, State, next_step, printable, why_not
 from streamkeeper.spec.models import Spec
-from streamkeeper_apps.producer.folder.contents import BrokenOff, Refused
+from streamkeeper_apps.producer.folder.contents import BrokenOff, NotTaken, Refused
 from streamkeeper_apps.producer.folder.readers import Survey, survey
 from streamkeeper_apps.producer.folder.scan import look_at
 
@@ -36,17 +36,23 @@ class Log(Protocol):
     def refresh(self) -> None:
         """Read on in the ledger."""
 
+    def largest(self, path: str) -> int:
+        """Return how many bytes a record of a file may have, as of the last `refresh`."""
+
     def begin(self) -> None:
         """Begin a transaction."""
 
     def send(self, path: str, sha256: str, number: int, record: bytes) -> None:
-        """Send a record of a file within the transaction; number, from 1 on."""
+        """Send a record of a file within the transaction; number, from 1 on; raises NotTaken."""
 
     def full(self) -> bool:
         """Tell whether the transaction is large or old enough to be committed."""
 
     def commit(self, entries: Sequence[FileEntry], served: Sequence[str]) -> None:
-        """Commit the records sent, the states of their files, and the requests that were served."""
+        """Commit the records sent, the states of their files, and the requests that were served.
+
+        Raises NotTaken when Kafka does not take a record; then there is only `abort`.
+        """
 
     def abort(self) -> None:
         """Take back what was sent since `begin`."""
@@ -89,6 +95,8 @@ class Watching:
         self._begun = False
         # Files that broke off, as they looked then: no use in reading them again as they are.
         self._broken: dict[str, tuple[Seen, str]] = {}
+        # Why Kafka did not take a record of a file, each time that it was tried.
+        self._not_taken: dict[str, list[str]] = {}
         self._away = ""
         self.sent = self.pending_files = 0
         self.clean_since: datetime | None = None
@@ -144,14 +152,21 @@ class Watching:
             self._note_gone({one.path for one in seen})
             self._commit()
         except FileChanged as error:
-            self._abort()
-            self._say(f"{error}; it is looked at again")
-            self.pending_files += 1
+            self._take_back(str(error))
+        except NotTaken as error:
+            # The topic may take less than it did a moment ago: the next look knows.
+            self._not_taken.setdefault(error.path, []).append(str(error))
+            self._take_back(f"{error.path}: {error}")
         except BaseException:
             self._abort()
             raise
         if not self.pending_files:
             self.clean_since = began
+
+    def _take_back(self, why: str) -> None:
+        self._abort()
+        self._say(f"{why}; it is looked at again")
+        self.pending_files += 1
 
     def _step(self, seen: Seen) -> None:
         entry = self._entry(seen.path)
@@ -183,13 +198,17 @@ class Watching:
         if seen.size >= _LARGE:
             self._commit()  # Kafka would end a transaction that waits for the survey
         try:
-            found = survey(self._root / seen.path, self._spec)
+            found = survey(self._root / seen.path, self._spec, self._log.largest(seen.path))
+            self._refuse_not_taken(seen.path)
         except BrokenOff as error:
             self._broken[seen.path] = (seen, str(error))
             self._wait_or_give_up(seen, str(error))
             self._serve(seen.path, asked)
         except Refused as error:
-            self._tell(seen, "refused", str(error))
+            sent = entry.records if entry is not None and entry.state == "sending" else 0
+            told = f"; {sent:,} of its records had been sent" if sent else ""
+            self._not_taken.pop(seen.path, None)
+            self._tell(seen, "refused", f"{error}{told}")
             self._serve(seen.path, asked)
         except FileNotFoundError:
             return
@@ -203,6 +222,12 @@ class Watching:
                 self._note(entry.model_copy(update=self._as_seen(seen) | _SENT))
             else:
                 self._send(seen, entry if step != "read" else None, found, asked)
+
+    def _refuse_not_taken(self, path: str) -> None:
+        """Raise Refused for a file of which Kafka did not take a record twice."""
+        tries = self._not_taken.get(path, [])
+        if len(tries) > 1:
+            raise Refused(tries[-1])
 
     @staticmethod
     def _what_changed(entry: FileEntry) -> str:
@@ -243,7 +268,8 @@ class Watching:
         changed = FileChanged(f"{seen.path} has changed while it was read")
         number = 0
         try:
-            with closing(found.kind(self._root / seen.path, self._spec)) as content:
+            largest = self._log.largest(seen.path)
+            with closing(found.kind(self._root / seen.path, self._spec, largest)) as content:
                 for number, record in enumerate(content.each(), 1):
                     if number > skip:
                         yield number, record
@@ -307,6 +333,7 @@ class Watching:
         before = {path: self._log.entries.get(path) for path in self._pending}
         self._log.commit(list(self._pending.values()), self._served)
         for path, entry in self._pending.items():
+            self._not_taken.pop(path, None)
             old = before[path]
             counted = old.earlier + old.records if old else 0
             self.sent += entry.earlier + entry.records - counted
