@@ -34,11 +34,15 @@ from streamkeeper.settings import Settings
 from streamkeeper_apps.cli import main
 from streamkeeper_apps.producer.folder.ledger import Ledger
 from streamkeeper_io.delta import open_delta
+from streamkeeper_io.kafka import Admin, end_offsets
 from streamkeeper_io.lake import arrow_filesystem
 from streamkeeper_io.store import Store
 
 DECLARATION = Path(__file__).parents[2] / "include" / "streams" / "building_files.yaml"
 TYPES = {"temperature": "°C", "humidity": "%", "energy": "kWh", "CO2": "ppm"}
+FREEZING = Path(__file__).with_name("producer_that_freezes.py")
+# A transaction holds 50,000 records at most, so that this is within the second or a later one.
+LARGE, FROZEN_AT = 70_000, 60_000
 BEGIN = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=3)
 
 
@@ -156,21 +160,32 @@ def produce(stream: Stream, *options: str) -> Producing:
     )
 
 
+def produce_and_freeze(stream: Stream) -> Producing:
+    """Start a producer and wait until it stands still in the second transaction of large.json."""
+    arguments = ["folder", stream.spec.name]
+    program = [str(FREEZING), "large.json", str(FROZEN_AT)]
+    producing = Producing(stream.settings, stream.folder / "first.log", arguments, program)
+    try:
+        producing.freezes()
+        # It has committed some, and more lies in the topic.
+        entry = ledger(stream)["large.json"]
+        assert entry.state == "sending", producing.said
+        assert 0 < entry.records < FROZEN_AT, producing.said
+        _, ends = end_offsets(Admin(stream.settings), stream.spec.source.kafka.topic)
+        assert ends[0] > FROZEN_AT
+    except BaseException:
+        producing.end()
+        raise
+    return producing
+
+
 def test_system_building_files(
     stream: Stream, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dropped = Dropped(stream.folder / "sensor_data")
-    drop_all(dropped, large=120_000)
-    first = produce(stream)
-    try:
-        # It dies while it sends the second or third part of the large file.
-        first.says("looked at every")
-        wait_for(lambda: "large.json" in ledger(stream), "a part of the file", 30)
-        first.process.send_signal(signal.SIGKILL)
-        first.code()
-        assert ledger(stream)["large.json"].state == "sending", first.said
-    finally:
-        first.end()
+    drop_all(dropped, large=LARGE)
+    # It dies while it sends the second part of the large file.
+    produce_and_freeze(stream).end()
     second = produce(stream, "--once")
     try:
         assert second.code() == 0, second.said
@@ -263,25 +278,18 @@ def landed_rows(stream: Stream) -> list[dict[str, Any]]:
 
 def test_an_older_producer_is_fenced_and_a_launch_drains(stream: Stream) -> None:
     dropped = Dropped(stream.folder / "sensor_data")
-    many = lines(readings(70_000, 5))
+    many = lines(readings(LARGE, 5))
     dropped.drop("large.json", b"\n".join(many), many)
-    late = stream.folder / "sensor_data" / "late.json"
-    first, second = produce(stream), None
+    first, second = produce_and_freeze(stream), None
     try:
-        first.says("looked at every")
-        wait_for(lambda: "large.json" in ledger(stream), "a part of the file", 30)
-        first.process.send_signal(signal.SIGSTOP)
         second = produce(stream, "--once")
         assert second.code() == EXIT_DRAINED, second.said
-        # One that has nothing to commit does no harm, and learns of the other with its next file.
-        late.write_bytes(many[0])
         first.process.send_signal(signal.SIGCONT)
         assert first.code() == EXIT_FENCED, first.said
     finally:
         first.end()
         if second:
             second.end()
-    late.unlink()
     topic = stream.spec.source.kafka.topic
     check_topic(read_topic(stream.settings, topic), dropped)
     check_launch(stream, dropped)

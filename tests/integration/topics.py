@@ -68,13 +68,22 @@ def _read(m: Any) -> Read:
 
 
 class Producing:
-    """`streamkeeper produce ...` as a process, its output in a file."""
+    """`streamkeeper produce ...` as a process, its output in a file.
 
-    def __init__(self, settings: Settings, log: Path, arguments: Sequence[str]) -> None:
+    Parameters: program, what Python runs instead of the command's own module.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        log: Path,
+        arguments: Sequence[str],
+        program: Sequence[str] = ("-m", "streamkeeper_apps.cli"),
+    ) -> None:
         self._log = log
         with log.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "streamkeeper_apps.cli", "produce", *arguments],
+                [sys.executable, *program, "produce", *arguments],
                 env=dict(os.environ) | settings.environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -90,6 +99,12 @@ class Producing:
         """Wait until it has printed a text."""
         wait_for(lambda: text in self.said or self.process.poll() is not None, repr(text), 60)
         assert text in self.said, self.said
+
+    def freezes(self) -> None:
+        """Wait until it has stopped as SIGSTOP does it; it stays so."""
+        look = os.WSTOPPED | os.WEXITED | os.WNOWAIT | os.WNOHANG
+        wait_for(lambda: os.waitid(os.P_PID, self.process.pid, look), "it to be frozen", 120)
+        assert self.process.poll() is None, self.said
 
     def code(self, seconds: float = 120) -> int:
         """Wait for its end; return the exit code."""
