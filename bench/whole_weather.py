@@ -1,4 +1,4 @@
-"""All of the real weather through every part, by the test that replays thirty days of it."""
+"""All of the real weather through every part, by the test that replays twelve days of it."""
 
 from __future__ import annotations
 

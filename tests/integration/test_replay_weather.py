@@ -29,7 +29,7 @@ from streamkeeper_io.lake import read_rows
 from streamkeeper_io.spark_conf import spark_conf
 from streamkeeper_io.store import Store
 
-# A close of 720 hours takes a minute, one of 30,000 takes forty of them on two cores.
+# A close of 300 hours takes half a minute, one of 30,000 takes forty minutes on two cores.
 PATIENCE_S = 6000 if WHOLE else 600
 # A row too short, a text for a number, a time that is none, a number out of range.
 BROKEN_ROWS = 4
@@ -83,7 +83,7 @@ def close(settings: Settings, site: Site, hours: list[datetime], folder: Path) -
     assert processes.exit_code(folder) == 0, (folder / "log").read_text()[-6000:]
 
 
-# Three closes of 720 hours each: on a machine that does other work they take long.
+# Three closes of 300 hours each: on a machine that does other work they take long.
 @pytest.mark.timeout(4 * PATIENCE_S)
 def test_readings_of_three_places(
     settings: Settings,
