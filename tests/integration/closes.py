@@ -103,7 +103,10 @@ class Stream:
         assert outcome.code == EXIT_DRAINED, outcome.reason
 
     def land_until(self, enough: Callable[[], Any], **options: Any) -> Outcome:
-        """Run a launch of the driver and let it drain once there is enough."""
+        """Run a launch of the driver and let it drain once there is enough.
+
+        Parameters: options of the launch; with `every` None its queries have their declared times.
+        """
 
         def drain_later() -> None:
             try:
@@ -117,7 +120,7 @@ class Stream:
         with ThreadPoolExecutor(1) as pool:
             draining = pool.submit(drain_later)
             try:
-                outcome = self.launch(every="500 milliseconds", **options)
+                outcome = self.launch(**{"every": "500 milliseconds", **options})
             finally:
                 ended.set()
             draining.result()

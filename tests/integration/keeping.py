@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 from drivers import wait_for
 
 from streamkeeper.launches import Kind, Launch
+from streamkeeper.settings import Settings
 from streamkeeper_airflow.launchers.local import LocalLauncher
 from streamkeeper_apps.local.airflow_api import AirflowApi
 from streamkeeper_apps.local.stack import LocalStack
@@ -26,6 +28,17 @@ class Airflow:
     api: AirflowApi
     servers: LocalStack
     streams: Path
+
+
+def connect_as_airflow(
+    stack: LocalStack, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Let this process run operators as Airflow's would, on settings of its own."""
+    for name, value in stack.airflow.environment().items():
+        if name.startswith(("AIRFLOW_CONN_", "AIRFLOW__CORE__DAGS_FOLDER", "STREAMKEEPER_")):
+            monkeypatch.setenv(name, value)
+    monkeypatch.setenv("STREAMKEEPER_STREAMS", str(settings.streams))
+    monkeypatch.setenv("STREAMKEEPER_STATE", str(settings.state))
 
 
 class Keeping:

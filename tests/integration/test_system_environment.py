@@ -17,10 +17,10 @@ from typing import Any
 import duckdb
 import psycopg
 import pyarrow as pa
-import pytest
 from closes import Stream
 from declared import declared_stream, own_names
 from drivers import manifests, send
+from figures import Rows, same_rows
 from psycopg.rows import dict_row
 from pyspark.sql import SparkSession
 from topics import Read, read_topic, run_producer
@@ -42,7 +42,6 @@ DOCS = Path(__file__).parents[2] / "docs" / "environment.md"
 PER_HOUR = 24 * 3600 // 20  # 24 sensors, a reading each 20 s
 FAULTS = {"malformed": 0.01, "duplicate": 0.01, "late": {"share": 0.02, "by": "20min"}}
 STATES = ("ok", "warning", "failed")
-Rows = Sequence[dict[str, Any]]
 
 # What the tables must hold, of the table `readings`. All is written here once more, by hand.
 SOUND = "filter (status <> 'failed')"
@@ -140,15 +139,6 @@ def computed(readings: Rows, sql: str) -> list[tuple[Any, ...]]:
         return connection.execute(sql).fetchall()
 
 
-def same_rows(found: Rows, columns: Sequence[str], expected: Sequence[tuple[Any, ...]]) -> None:
-    """Hold rows against those that DuckDB computed, in their order."""
-    assert len(found) == len(expected) > 0
-    for row, wanted in zip(found, expected, strict=True):
-        for name, right in zip(columns, wanted, strict=True):
-            same = pytest.approx(right, rel=1e-12, abs=1e-9) if isinstance(right, float) else right
-            assert row[name] == same, (name, row, wanted)
-
-
 def check_raw(stream: Stream, readings: Rows) -> None:
     """Each reading stands in `sensor_data` once, named by its coordinates, as it was sent."""
     columns = ["topic_id", "partition", "offset", *stream.spec.fields, "anomaly"]
@@ -156,7 +146,7 @@ def check_raw(stream: Stream, readings: Rows) -> None:
     sql = f'select {", ".join(wanted)} from readings order by partition, "offset"'
     found = table_of(stream, "raw", "_partition, _offset")
     named = [f"_{c}" if c in ("topic_id", "partition", "offset") else c for c in columns]
-    same_rows(found, named, computed(readings, sql))
+    same_rows(found, computed(readings, sql), named)
     # The broker's time tells how long a row took to come.
     assert all(row["_timestamp"] is not None for row in found)
 
@@ -166,7 +156,7 @@ def check_trend(stream: Stream, readings: Rows, closed: Sequence[datetime] = ())
     found = table_of(stream, "trend", "sensor_id, site, window_start")
     columns = ["sensor_id", "site", "window_start", "window_end"]
     columns += stream.spec.window("trend").measures
-    same_rows(found, columns, computed(readings, TREND))
+    same_rows(found, computed(readings, TREND), columns)
     for row in found:
         last = row["window_end"] - timedelta(microseconds=1)
         final = hour_of(row["window_start"]) in closed and hour_of(last) in closed
@@ -185,7 +175,7 @@ def check_kpis(stream: Stream, readings: Rows, hour: datetime) -> None:
         assert found is not None, (kpi, hour)
         rows = found[1].to_pylist()
         columns = [name for name in rows[0] if not name.startswith("_")]
-        same_rows(rows, columns, computed(within(readings, hour), sql))
+        same_rows(rows, computed(within(readings, hour), sql), columns)
 
 
 def check_report(stream: Stream, readings: Rows, hour: datetime) -> None:
@@ -322,7 +312,7 @@ def test_weather_of_airports_as_sensors(
     found = [r | {"timestamp": r["timestamp"].replace(tzinfo=None)}
              for r in table_of(stream, "raw", "sensor_id, timestamp")]  # fmt: skip
     columns = ["sensor_id", "timestamp", "temperature", "humidity", "pressure", "anomaly"]
-    same_rows(found, columns, rows)
+    same_rows(found, rows, columns)
     columns = ["sensor_id", "window_start", *stream.spec.window("trend").measures]
     first = hour_of(rows[0][1].replace(tzinfo=UTC)) + 24 * HOUR
     hours = [first + n * HOUR for n in range(8)]
@@ -332,6 +322,6 @@ def test_weather_of_airports_as_sensors(
             stream.close(*closed)
         live = [r | {"window_start": r["window_start"].replace(tzinfo=None)}
                 for r in table_of(stream, "trend", "sensor_id, window_start")]  # fmt: skip
-        same_rows(live, columns, windows)
+        same_rows(live, windows, columns)
         # Six hours are closed for three of the windows that begin in these eight.
         assert sum(r["_closed"] for r in live) == (9 if closed else 0)

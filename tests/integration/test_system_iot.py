@@ -21,6 +21,7 @@ from cassandra.cluster import Session
 from closes import Stream, close_session
 from declared import declared, own_names
 from drivers import Drivers, RunningDriver, landed, manifests, send, wait_for
+from keeping import connect_as_airflow
 from pyspark.sql import SparkSession
 from sinks import check_sink, folder_of
 from topics import InThread, read_topic
@@ -290,11 +291,7 @@ def check_dag(
 
     The hour holds a key that came twice, so the table has one reading less than the lake.
     """
-    for name, value in system.stack.airflow.environment().items():
-        if name.startswith(("AIRFLOW_CONN_", "AIRFLOW__CORE__DAGS_FOLDER", "STREAMKEEPER_")):
-            monkeypatch.setenv(name, value)
-    monkeypatch.setenv("STREAMKEEPER_STREAMS", str(system.settings.streams))
-    monkeypatch.setenv("STREAMKEEPER_STATE", str(system.settings.state))
+    connect_as_airflow(system.stack, system.settings, monkeypatch)
     monkeypatch.setenv("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
     (dag,) = [
         dag

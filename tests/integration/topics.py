@@ -188,7 +188,7 @@ def declare(spec: Spec, folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     data = spec.model_dump(mode="json", exclude_defaults=True, exclude={"name"})
     path = folder / f"{spec.name}.yaml"
-    path.write_text(yaml.safe_dump(data, allow_unicode=True), encoding="utf-8")
+    path.write_text(yaml.safe_dump(data, allow_unicode=True, sort_keys=False), encoding="utf-8")
     assert load_spec(path) == spec
 
 
