@@ -1,4 +1,4 @@
-"""System 3's stream: simulator and a real room, topic, driver, lake and the Delta table Silver.
+"""System 3's stream: simulator and a real room, topic, driver, lake, Delta tables, a closed hour.
 
 Every figure is computed anew in plain Python over the very messages or lines that were sent.
 """
@@ -14,21 +14,25 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pytest
 from closes import Stream
 from declared import declared_stream, own_names
+from deltalake import DeltaTable
 from drivers import manifests
+from figures import same_rows
 from pyspark.sql import SparkSession
 from topics import InThread, Read, declare, read_topic
 
 from access_log import DATA
 from streamkeeper import names
-from streamkeeper.names import format_hour, hour_of
+from streamkeeper.names import closed_file, format_hour, hour_of, kpi_zone
 from streamkeeper.settings import Settings
 from streamkeeper.spec.models import Spec
 from streamkeeper_apps.cli import main
 from streamkeeper_io import kafka
+from streamkeeper_io.closed import read_closed
 from streamkeeper_io.delta import live_files, open_delta
 from streamkeeper_io.store import Store
 
@@ -47,7 +51,7 @@ Row = dict[str, Any]
 def stream(spark: SparkSession, settings: Settings, store: Store, tmp_path: Path) -> Stream:
     """The declared stream under names of its own, with faults."""
     given = own_names(BUILDINGS)
-    given["sinks"] = given["sinks"][:1]  # test_gold has the tables of closed hours
+    given["sinks"] = [sink for sink in given["sinks"] if sink["of"] in ("raw", "hourly_means")]
     given["producer"]["simulator"] |= {"hours_back": 2, "faults": FAULTS}
     return declared_stream(given, spark, settings, store, tmp_path)
 
@@ -84,11 +88,17 @@ def reading_of(message: Read) -> Row | None:
     return found | landed | {"_partition": message.partition, "_offset": message.offset}
 
 
-def silver(stream: Stream) -> list[Row]:
-    """Return the rows of the table, in the order of the topic, without what names a write."""
-    (path,) = stream.spec.delta_tables()
+def table_of(stream: Stream, of: str) -> DeltaTable:
+    """Return the stream's Delta table of landed rows (`raw`) or of a KPI."""
+    (path,) = [path for path, sink in stream.spec.delta_tables().items() if sink.of == of]
     table = open_delta(stream.settings.lake, path)
     assert table is not None
+    return table
+
+
+def silver(stream: Stream) -> list[Row]:
+    """Return the rows of the table, in the order of the topic, without what names a write."""
+    table = table_of(stream, "raw")
     rows = pa.table(table.to_pyarrow_table()).to_pylist()
     topic_id, _ = kafka.end_offsets(kafka.Admin(stream.settings), stream.spec.source.kafka.topic)
     assert {row.pop("_topic_id") for row in rows} == {topic_id}
@@ -119,9 +129,7 @@ def check_table(stream: Stream) -> list[Row]:
 
 def check_layout(stream: Stream, readings: list[Row]) -> None:
     """The files are parted by building and type, for people and in the log."""
-    (path,) = stream.spec.delta_tables()
-    table = open_delta(stream.settings.lake, path)
-    assert table is not None
+    table = table_of(stream, "raw")
     assert table.metadata().partition_columns == ["building", "type"]
     files = live_files(table)
     rows: Counter[tuple[str, str]] = Counter()
@@ -131,6 +139,46 @@ def check_layout(stream: Stream, readings: list[Row]) -> None:
         rows[building, kind] += file["num_records"]
     assert rows == Counter((r["building"], r["type"]) for r in readings)
     assert len(rows) == 12
+
+
+# What the KPIs must be, of the table `readings`. All is written here once more, by hand.
+KPIS = {
+    "hourly_means": """
+        select device_id, building, floor, type, avg(value), min(value), max(value), count(*)
+        from readings group by all order by device_id, building, floor, type""",
+    "by_type": """
+        select building, type, avg(value), min(value), max(value), count(*),
+            count(distinct device_id)
+        from readings group by all order by building, type""",
+}
+SCHEMA = pa.schema(
+    [(name, pa.string()) for name in ("device_id", "building", "type")]
+    + [("floor", pa.int64()), ("value", pa.float64())]
+)
+
+
+def check_closed_hour(stream: Stream, readings: list[Row]) -> None:
+    """Close the fullest hour: Gold's means and those by type, in the lake and as Delta table."""
+    counts = Counter(hour_of(r["timestamp"]) for r in readings)
+    ((hour, count),) = counts.most_common(1)
+    # A corrected value is kept with how near it must be.
+    own = [r | {"value": getattr(r["value"], "expected", r["value"])}
+           for r in readings if hour_of(r["timestamp"]) == hour]  # fmt: skip
+    stream.look(hour)
+    (closed,) = stream.close(hour)
+    assert (closed.state, closed.counts["valid"]) == ("complete", count)
+    with duckdb.connect() as connection:
+        connection.register("readings", pa.Table.from_pylist(own, SCHEMA))
+        expected = {kpi: connection.execute(sql).fetchall() for kpi, sql in KPIS.items()}
+    assert {kpi: len(rows) for kpi, rows in expected.items()} == {"hourly_means": 60, "by_type": 12}
+    for kpi, rows in expected.items():
+        found = read_closed(stream.settings.lake, closed_file(stream.spec, kpi_zone(kpi), hour))
+        assert found is not None
+        same_rows(found[1].to_pylist(), rows)
+    gold = pa.table(table_of(stream, "hourly_means").to_pyarrow_table())
+    assert set(gold["hour"].to_pylist()) == {hour}
+    columns = ["device_id", "building", "floor", "type", "mean", "lowest", "highest", "readings"]
+    same_rows(gold.sort_by("device_id").to_pylist(), expected["hourly_means"], columns)
 
 
 # What the room's file has of a reading: its column, type and unit.
@@ -204,7 +252,9 @@ def shown(
     monkeypatch.setenv("STREAMKEEPER_STREAMS", str(stream.settings.streams))
     monkeypatch.setenv("STREAMKEEPER_LAKE", stream.settings.lake)
     capsys.readouterr()
-    assert main(["show", stream.spec.name, "--zone", "delta", *arguments, "--format", "json"]) == 0
+    (path,) = [path for path, sink in stream.spec.delta_tables().items() if sink.of == "raw"]
+    asked = ["--zone", "delta", "--table", path, *arguments, "--format", "json"]
+    assert main(["show", stream.spec.name, *asked]) == 0
     found: list[Row] = json.loads(capsys.readouterr().out)
     return found
 
@@ -225,9 +275,7 @@ def test_system_buildings(
     produce(stream, "simulate", "--hours-back", 0, "--limit", 5)
     stream.land()
     assert len(check_table(stream)) > len(readings)
-    (path,) = stream.spec.delta_tables()
-    table = open_delta(stream.settings.lake, path)
-    assert table is not None
+    table = table_of(stream, "raw")
     version = table.version()
     stream.land()
     table.update_incremental()
@@ -246,3 +294,4 @@ def test_system_buildings(
         *("timestamp", "string", "string", "integer", "string", "double", "string")
     ]
     assert names.delta_app_id(stream.spec.name, "").startswith("streamkeeper/")
+    check_closed_hour(stream, readings)
