@@ -51,6 +51,20 @@ POINTS = {
         "take:before",
         "take:after",
     ],
+    "tables": [
+        "delta_sink.make:within",
+        "delta_sink:before",
+        "delta_sink.file:before:3",
+        "delta_sink.commit:before",
+        "delta_sink.commit:within",
+        "delta_sink.commit:after",
+        "delta_sink.mark:before",
+        "delta_sink.mark:after",
+        "postgres_sink:before",
+        "postgres_sink.copy:before",
+        "postgres_sink.move_mark:before",
+        "postgres_sink:after",
+    ],
 }
 
 

@@ -12,8 +12,11 @@ from faults import (
     WINDOW,
     all_sinks,
     assert_stores_equal_lake,
+    behind,
+    delta_table,
     drain_when_all_is_done,
     read_table,
+    rows_by_coordinates,
     sent_to,
     tables_of,
 )
@@ -23,10 +26,12 @@ from test_driver_landing import checkpoint_of
 from streamkeeper import names
 from streamkeeper.launches import EXIT_FENCED
 from streamkeeper.settings import Settings
+from streamkeeper.spec.sinks import CassandraSink, DeltaSink, PostgresSink
 from streamkeeper_io import processes
 
 SCRIPT = Path(__file__).parent / "driver_that_freezes.py"
-AT_START = ("begin", "take")
+# Points that only a launch's start passes, and those of them that only the first one passes.
+AT_START, AT_FIRST = ("begin", "take", "delta_sink.make"), ("begin", "delta_sink.make")
 
 
 class Relay:
@@ -45,9 +50,9 @@ class Relay:
         return driver
 
     def arm(self, driver: RunningDriver, point: str) -> None:
-        """Tell a launch where to freeze: `PLACE:WHEN` or `PLACE:WHEN:N`."""
+        """Tell a launch where to freeze: `PLACE:WHEN` or `PLACE:WHEN:N`, several joined by `+`."""
         new = driver.folder / "armed.new"
-        new.write_text(point if point.count(":") == 2 else f"{point}:1")
+        new.write_text("+".join(p if p.count(":") == 2 else f"{p}:1" for p in point.split("+")))
         new.rename(driver.folder / "armed")
 
     def go(self, driver: RunningDriver) -> None:
@@ -56,7 +61,7 @@ class Relay:
 
     def go_through(self, points: Sequence[str]) -> None:
         """Freeze a launch at every point, let another take over, wake the first."""
-        if not points[0].startswith("begin"):
+        if not points[0].startswith(AT_FIRST):
             self.owner = self.launch()
             self.go(self.owner)
         for point in points:
@@ -110,40 +115,40 @@ class Relay:
 
         def done() -> bool:
             assert processes.exit_code(driver.folder) is None, driver.log[-4000:]
+            sent = sent_to(self.settings, self.spec)
+            for zone in ("", WINDOW):
+                found = manifests(self.settings, self.spec, zone)
+                if sum(e - s for m in found for s, e in m.span.values()) != sent:
+                    return False
+            # Queries that have published have a checkpoint.
             if set(self.owners()) != {f"e{driver.launch.epoch}"}:
                 return False
-            sent = sent_to(self.settings, self.spec)
-            for of, zone in (("raw", ""), (WINDOW, WINDOW)):
-                found = manifests(self.settings, self.spec, zone)
-                covered = sum(e - s for m in found for s, e in m.span.values())
-                last = max((m.batch for m in found), default=-1)
-                if covered != sent or last not in self.mark(of).values():
-                    return False
-            return True
+            return not behind(self.drivers, self.settings, self.spec)
 
         wait_for(done, "the new launch to have caught up", 120)
 
     def everything_that_counts(self) -> dict[str, Any]:
-        """Return batches, the tables with write times, the marks, and who owns the queries."""
+        """Return batches, the tables with their writes' order, the marks, the queries' owners."""
+        marks = self.drivers.store.mark
+        return {
+            "batches": [manifests(self.settings, self.spec, of) for of in ("", WINDOW)],
+            "tables": [self._content(sink) for sink in tables_of(self.spec).values()],
+            "marks": [marks(self.spec.name, name) for name in tables_of(self.spec)],
+            "owners": self.owners(),
+        }
+
+    def _content(self, sink: CassandraSink | DeltaSink | PostgresSink) -> Any:
+        """Return a table's rows; of a Delta table its version and files, which never change."""
+        if isinstance(sink, DeltaSink):
+            table = delta_table(self.settings, sink)
+            return table.version(), sorted(table.file_uris())
+        if isinstance(sink, PostgresSink):
+            return rows_by_coordinates(self.settings, self.spec, sink)
         columns = {
             WINDOW: "city, window_start, num_readings, avg_temp, writetime(num_readings)",
             "raw": "sensor_id, timestamp, temperature, writetime(temperature)",
         }
-        tables = tables_of(self.spec)
-        return {
-            "batches": [manifests(self.settings, self.spec, of) for of in ("", WINDOW)],
-            "tables": [
-                sorted(map(tuple, read_table(self.settings, sink, columns[of])))
-                for of, sink in tables.items()
-            ],
-            "marks": [self.mark(of) for of in tables],
-            "owners": self.owners(),
-        }
-
-    def mark(self, of: str) -> dict[str, int]:
-        """Return the mark of the sink of landed or of window rows."""
-        sink = tables_of(self.spec)[of]
-        return self.drivers.store.mark(self.spec.name, f"cassandra:{sink.keyspace}.{sink.table}")
+        return sorted(map(tuple, read_table(self.settings, sink, columns[sink.of])))
 
     def owners(self) -> list[str]:
         """Return the owner of each query that has a checkpoint."""

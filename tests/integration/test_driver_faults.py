@@ -32,7 +32,7 @@ def test_killed_under_load_twice(drivers: Drivers, settings: Settings) -> None:
 def test_frozen_drivers_change_nothing(drivers: Drivers, settings: Settings) -> None:
     """The short form of tests/chaos/test_freezes.py."""
     relay = Relay(drivers, settings)
-    relay.go_through(["land.write:within", "sink.request:after:2"])
+    relay.go_through(["land.write:within", "sink.request:after:2+delta_sink.commit:before"])
 
 
 def test_cassandra_away_and_back(drivers: Drivers, settings: Settings, stack: LocalStack) -> None:

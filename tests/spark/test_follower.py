@@ -192,6 +192,17 @@ def test_a_sinks_own_mark_is_believed_before_the_stores(tmp_path: Path) -> None:
     assert follower.mark == {FIRST: 3}
 
 
+def test_a_mark_that_a_dead_launch_did_not_tell_is_told_though_no_batch_comes(
+    tmp_path: Path,
+) -> None:
+    publish(tmp_path, FIRST, 3)
+    sink, marks = Marking(**{FIRST: 3}), Marks(**{FIRST: 2})
+    follower = follow(tmp_path, sink, marks)
+    until(lambda: marks.kept == {FIRST: 3})
+    assert follower.finish(20)
+    assert sink.applied == []
+
+
 def test_a_table_made_anew_after_a_failure_gets_all_batches(tmp_path: Path) -> None:
     publish(tmp_path, FIRST, 0)
     sink = Marking()

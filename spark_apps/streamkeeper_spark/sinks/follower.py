@@ -157,8 +157,8 @@ class Follower(threading.Thread):
                 self.mark[name.generation] = name.batch
             with self._changed:
                 self._pending.popleft()
-            if not self._pending:
-                self._keep_mark()
+        # Also of a sink that had applied everything: who died may not have told the store.
+        self._keep_mark()
 
     def _keep_mark(self) -> None:
         """Store the mark; while the store is away it is owed, or a later one takes its place."""
