@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ import pytest
 from deltalake import DeltaTable
 from drivers import Drivers, RunningDriver, end_offsets, landed, manifests, send, wait_for
 from readings import assert_nothing_lost_or_doubled, reading, temperature
-from test_driver_landing import lake_rows, windows_of
+from test_driver_landing import lake_rows
 
 from streamkeeper import names
 from streamkeeper.launches import EXIT_DRAINED
@@ -231,6 +231,17 @@ def assert_table_of_coordinates_equals(
             expected[tuple(whole[name] for name in _of_coordinates(spec))] += 1
     found = rows_by_coordinates(settings, spec, sink)
     assert (expected - found, found - expected) == (Counter(), Counter()), sink
+
+
+def windows_of(rows: list[dict[str, Any]]) -> dict[tuple[str, datetime], list[dict[str, Any]]]:
+    """Group valid rows by city and 30 s, independently of Spark."""
+    groups = defaultdict(list)
+    for row in rows:
+        if row["_errors"] is None:
+            at = row["_event_time"]
+            start = at.replace(microsecond=0) - timedelta(seconds=at.second % 30)
+            groups[row["city"], start].append(row)
+    return groups
 
 
 def assert_window_table_equals(
