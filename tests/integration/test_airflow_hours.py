@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import email
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.message import EmailMessage
-from email.policy import default
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from drivers import wait_for
+from drivers import send, wait_for
 from keeping import PATIENCE_S, Airflow, Keeping
-from readings import TEMPERATURE
+from readings import TEMPERATURE, reading
+from reported import mails
 
 from streamkeeper import names
 from streamkeeper.hours import HOUR
+from streamkeeper.settings import Settings
 from streamkeeper.spec.loader import load_spec
 from streamkeeper.spec.models import Spec
 from streamkeeper_apps.local.stack import LocalStack
+from streamkeeper_io.batch_index import sync_index
 from streamkeeper_io.store import Store
 
 NAME = "closed"
@@ -46,14 +46,17 @@ def spec(airflow: Airflow) -> Spec:
 
 @pytest.fixture(scope="module")
 def hours(airflow: Airflow, store: Store, spec: Spec) -> Iterator[list[datetime]]:
-    """The last two full hours, all their readings sent; a driver that lands them runs."""
+    """The two full hours before the producer's start, all sent; a driver that lands them runs."""
     producer = Keeping(airflow.api, store, "producer", NAME, names.produce_dag_id(NAME))
     driver = Keeping(airflow.api, store, "driver", NAME, names.keep_dag_id(NAME))
-    now = names.hour_of(datetime.now(UTC))
     driver.unpause()
     producer.unpause()
-    wait_for(lambda: _sent_to(producer) >= now, "the past hours to be sent", LONG_S)
-    yield [now - 2 * HOUR, now - HOUR]
+    # By what was sent: an hour may end between the looks at a clock.
+    told = wait_for(lambda: store.produced(NAME), "the first messages", LONG_S)
+    first = min(sent.hour for sent in told)
+    hours = [first, first + HOUR]
+    wait_for(lambda: _sent_to(producer) >= first + 2 * HOUR, "the past hours to be sent", LONG_S)
+    yield hours
     for each in (producer, driver):
         airflow.api.pause(each.dag_id)
         launch = each.launch()
@@ -75,20 +78,16 @@ def test_a_backfill_closes_the_hours_and_their_reports_are_mailed(
     # the runs of a paused DAG's backfill stay queued.
     airflow.api.backfill(dag_id, hours[0], hours[-1])
     airflow.api.pause(dag_id, False)
-    runs = wait_for(lambda: _finished(airflow, dag_id, 2), "both runs to finish", LONG_S)
-    assert len(runs) == 2
-    assert {run["run_type"] for run in runs} == {"backfill"}
+    runs = wait_for(lambda: _backfilled(airflow, dag_id, 2), "both runs to finish", LONG_S)
     assert {run["state"] for run in runs} == {"success"}
+    assert sorted(_logical_hour(run) for run in runs) == hours
     for hour in hours:
         revision = store.revision(NAME, hour)
         assert revision is not None
         assert (revision.revision, revision.state, revision.missing) == (1, "complete", {})
         assert store.landed_hours(NAME)[hour] == 5 * 360
-    mails = wait_for(lambda: _mails(stack, NAME, 2), "two report mails", PATIENCE_S)
-    assert sorted(mail["X-Streamkeeper-Hour"] for mail in mails) == [
-        names.format_hour(hour) for hour in hours
-    ]
-    for mail in mails:
+    found = [wait_for(lambda h=hour: _mails(stack, h), "a report", PATIENCE_S) for hour in hours]
+    for (mail,) in found:
         assert spec.report is not None
         assert mail["To"] == ", ".join(spec.report.to)
         _assert_pictures_are_inline(mail)
@@ -98,14 +97,17 @@ def test_a_backfill_closes_the_hours_and_their_reports_are_mailed(
 def test_a_run_by_hand_sends_a_report_again(
     airflow: Airflow, stack: LocalStack, hours: list[datetime]
 ) -> None:
-    before = len(_mails(stack, NAME, 0))
+    before = len(_mails(stack, hours[0]))
     dag_id = names.report_dag_id(NAME)
     run_id = airflow.api.trigger(dag_id, hour=names.format_hour(hours[0]))
     wait_for(lambda: _run(airflow, dag_id, run_id)["state"] == "success", "the run", PATIENCE_S)
-    mails = wait_for(lambda: _mails(stack, NAME, before + 1), "one more mail", PATIENCE_S)
-    again = [m for m in mails if m["X-Streamkeeper-Hour"] == names.format_hour(hours[0])]
-    assert len(again) == 2
-    assert len({mail["Message-ID"] for mail in again}) == 2
+    again = wait_for(
+        lambda: found if len(found := _mails(stack, hours[0])) > before else [],
+        "one more mail",
+        PATIENCE_S,
+    )
+    assert len(again) == before + 1
+    assert len({mail["Message-ID"] for mail in again}) == before + 1
 
 
 @pytest.mark.usefixtures("hours")
@@ -116,14 +118,44 @@ def test_a_report_of_an_hour_that_is_not_closed_fails_and_says_why(airflow: Airf
     assert "has not been closed" in airflow.api.log(dag_id, run_id, "mail")
 
 
+@pytest.mark.usefixtures("hours")
 def test_a_run_by_hand_closes_the_last_full_hour(
-    airflow: Airflow, store: Store, hours: list[datetime]
+    airflow: Airflow, settings: Settings, store: Store, spec: Spec
 ) -> None:
+    """Late readings make the last full hour due again: the run closes it anew, they are in it.
+
+    The hour may end meanwhile, so there are readings of the present one too.
+    """
+    present = names.hour_of(datetime.now(UTC))
+    before = {hour: _closed(store, hour) for hour in (present - HOUR, present)}
+    late = present - HOUR
+    there = _landed(settings, store, spec, late)
+    send(settings, spec.source.kafka.topic, [reading(n, hour) for n, hour in enumerate(before)])
+    wait_for(lambda: _landed(settings, store, spec, late) > there, "the late one", PATIENCE_S)
     dag_id = names.hours_dag_id(NAME)
     run_id = airflow.api.trigger(dag_id)
     run = wait_for(lambda: _ended(_run(airflow, dag_id, run_id)), "the run", LONG_S)
     assert run["state"] == "success"
     assert run["logical_date"] is None
+    (hour,) = [h for h in before if f"Waiting for {names.format_hour(h)}" in
+               airflow.api.log(dag_id, run_id, "wait")]  # fmt: skip
+    closed = store.revision(NAME, hour)
+    assert closed is not None
+    assert closed.revision > before[hour]
+    assert closed.state == "complete"
+    assert closed.counts["valid"] == _landed(settings, store, spec, hour)
+
+
+def _landed(settings: Settings, store: Store, spec: Spec, hour: datetime) -> int:
+    """Return how many readings of an hour have landed."""
+    sync_index(store, settings.lake, spec)
+    return store.landed_hours(NAME).get(hour, 0)
+
+
+def _closed(store: Store, hour: datetime) -> int:
+    """Return how often an hour was closed."""
+    found = store.revision(NAME, hour)
+    return 0 if found is None else found.revision
 
 
 def _run(airflow: Airflow, dag_id: str, run_id: str) -> dict[str, Any]:
@@ -134,22 +166,24 @@ def _ended(run: dict[str, Any]) -> dict[str, Any] | None:
     return run if run["state"] in ("success", "failed") else None
 
 
-def _finished(airflow: Airflow, dag_id: str, count: int) -> list[dict[str, Any]]:
-    """Return the ended runs once there are as many."""
-    runs = [run for run in airflow.api.runs(dag_id) if _ended(run)]
-    return runs if len(runs) >= count else []
+def _backfilled(airflow: Airflow, dag_id: str, count: int) -> list[dict[str, Any]]:
+    """Return the ended runs of the backfill once there are as many.
+
+    When an hour ends meanwhile, the schedule adds a run of it.
+    """
+    runs = [run for run in airflow.api.runs(dag_id) if run["run_type"] == "backfill"]
+    ended = [run for run in runs if _ended(run)]
+    return ended if len(ended) >= count else []
 
 
-def _mails(stack: LocalStack, stream: str, count: int) -> list[EmailMessage]:
-    """Return the report mails of a stream once there are as many."""
-    folder = Path(stack.places.root) / "mails"
-    found = []
-    for path in sorted(folder.glob("*.eml")):
-        mail = email.message_from_bytes(path.read_bytes(), policy=default)
-        assert isinstance(mail, EmailMessage)
-        if mail["X-Streamkeeper-Stream"] == stream:
-            found.append(mail)
-    return found if len(found) >= count else []
+def _logical_hour(run: dict[str, Any]) -> datetime:
+    return datetime.fromisoformat(run["logical_date"])
+
+
+def _mails(stack: LocalStack, hour: datetime) -> list[EmailMessage]:
+    """Return the report mails of an hour."""
+    text = names.format_hour(hour)
+    return [mail for mail in mails(stack, NAME) if mail["X-Streamkeeper-Hour"] == text]
 
 
 def _assert_pictures_are_inline(mail: EmailMessage) -> None:
