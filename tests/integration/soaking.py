@@ -184,18 +184,24 @@ class Soak:
 
         A folder's producer is ended once it has sent all files.
         """
-        for one in self.watched:
+        simulated = [one for one in self.watched if one.spec.producer.simulator]
+        folders = [one for one in self.watched if one.spec.producer.folder]
+        for one in simulated:
+            self._end_producer(one)
+        for one in folders:
             wait_for(lambda o=one: self._landed(o) >= o.dropped, f"{one.spec.name}: all files", 180)
-        for producer in self.producers.values():
-            producer.process.terminate()
-        for producer in self.producers.values():
-            assert producer.code() == 0, producer.said
+            self._end_producer(one)
         for one in self.watched:
             wait_for(lambda o=one: self._is_done(o), f"{one.spec.name}: all that was sent")
             self._account(one)
         for app, driver in self.running.items():
             self.drivers.store.request_stop(driver.launch.epoch, "the test")
             assert driver.exit_code() == EXIT_DRAINED, f"{app}: {driver.log[-4000:]}"
+
+    def _end_producer(self, one: Watched) -> None:
+        producer = self.producers[one.spec.name]
+        producer.process.terminate()
+        assert producer.code() == 0, producer.said
 
     def end(self) -> None:
         """End producers that still run."""
