@@ -10,8 +10,9 @@ from __future__ import annotations
 from streamkeeper.spec.models import FieldSpec, Spec
 from streamkeeper.spec.pieces import text_literal
 from streamkeeper_spark import exact
-from streamkeeper_spark.parse import Frame, how_it_is_written
+from streamkeeper_spark.parse import Frame
 from streamkeeper_spark.sql import TEXT, known, quoted, shown
+from streamkeeper_spark.written import how_it_is_written
 
 _BREAK = r"[\r\n]"
 

@@ -38,6 +38,13 @@ def containers(tree: Tree, above: tuple[str, ...] = ()) -> list[tuple[str, ...]]
     return found
 
 
+def only(tree: Tree, keys: tuple[str, ...]) -> Tree:
+    """Return the part of a tree that leads to one field."""
+    first, *further = keys
+    inner = tree[first]
+    return {first: inner if isinstance(inner, str) else only(inner, tuple(further))}
+
+
 def struct_fields(tree: Tree, types: Mapping[str, str]) -> str:
     """Return the fields of a struct as Spark's DDL writes them."""
     fields = [

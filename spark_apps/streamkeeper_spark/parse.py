@@ -11,15 +11,12 @@ that the count does not settle are parsed a second time, exactly.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from streamkeeper.spec.field_types import digits
 from streamkeeper.spec.models import FieldSpec, Spec
 from streamkeeper.spec.pieces import text_literal
 from streamkeeper_spark import exact
 from streamkeeper_spark.json_texts import (
-    Tree,
     containers,
     from_json,
     has_half_a_pair,
@@ -28,11 +25,22 @@ from streamkeeper_spark.json_texts import (
     key_tree,
     kind_of,
     kind_of_object,
+    only,
     repeated_keys,
     struct_fields,
 )
 from streamkeeper_spark.schema import parsed_type
 from streamkeeper_spark.sql import TEXT, all_of, known, let, matches, quoted, shown
+from streamkeeper_spark.written import (
+    REPLACEMENTS,
+    STARTS_LIKE_ANOTHER_TYPE,
+    has_replacement,
+    how_it_is_written,
+    is_rounded,
+    is_text,
+    looks_like_another_type,
+    may_be,
+)
 
 _CORRUPT = "corrupt"
 # What a JSON number, object or array looks like once the parser has made a text of it. A number too
@@ -42,7 +50,6 @@ _LIKE_ANOTHER_TYPE = (
     r"(?s)-?[0-9]++(?:\.[0-9]*+)?+(?:[eE][+-]?[0-9]*+)?+|\{.*+|\[.*+"
     r'|"-?Infinity"'
 )
-_STARTS_LIKE_ANOTHER_TYPE = '-0123456789{["'
 _NUMBERS = r"^(BIGINT|DOUBLE|FLOAT|DECIMAL\\(.*)$"
 _KINDS = {
     "string": "^STRING$",
@@ -59,8 +66,6 @@ _LOOSE = {
     "iso8601": "^STRING$",
 }
 _LOOSE_NUMBERS = r"^(STRING|BIGINT|DOUBLE|FLOAT|DECIMAL\\(.*)$"
-# What the parser puts in the place of half a surrogate pair, and of bytes that are not UTF-8.
-_REPLACEMENTS = ("?", "\ufffd")
 _ESCAPE = "\\u"
 # A number, true or false, with all that stands between it and the one before: texts are skipped
 # whole. What is not written as JSON has it stays as it is, and the parser refuses it.
@@ -98,7 +103,7 @@ class JsonReader:
 
     def __init__(self, spec: Spec, frame: Frame) -> None:
         self._spec, self._frame, self._strict = spec, frame, spec.source.strict
-        self._texts = not self._strict or any(map(rounded, spec.fields.values()))
+        self._texts = not self._strict or any(map(is_rounded, spec.fields.values()))
         self._mark = text_literal(frame.token)
         self._tree = key_tree(spec)
         self._inner = containers(self._tree)
@@ -143,9 +148,9 @@ class JsonReader:
             return exact.from_text(self._unmarked(sent, declared), declared, strict=self._strict)
         if declared.also:
             return self._time_in_any_form(name)
-        if declared.type == "timestamp" and not _is_text(declared):
+        if declared.type == "timestamp" and not is_text(declared):
             return exact.time_from_count(sent, declared.format)
-        return exact.from_text(sent, declared, strict=True) if _is_text(declared) else sent
+        return exact.from_text(sent, declared, strict=True) if is_text(declared) else sent
 
     def _time_in_any_form(self, name: str) -> str:
         """Return a time that may be sent as a text or as a number.
@@ -158,7 +163,7 @@ class JsonReader:
         if not exact.has_fractions(declared):
             return read
         keys = declared.keys(name)
-        schema = struct_fields(_only(self._tree, keys), {name: "STRING"})
+        schema = struct_fields(only(self._tree, keys), {name: "STRING"})
         number = f"{from_json(self._with_marks(TEXT), schema)}.{quoted(*keys)}"
         again = let(
             "_number",
@@ -183,7 +188,7 @@ class JsonReader:
             return f"if({marked}, {'NULL' if self._strict else number}, {plain})"
         if declared.also:
             return f"if({marked}, {number}, {sent})"
-        if _is_text(declared):
+        if is_text(declared):
             return sent
         return f"if({marked}, {number}, {'NULL' if self._strict else sent})"
 
@@ -217,7 +222,7 @@ class JsonReader:
         What is not valid UTF-8, and half of a surrogate pair, the parser replaces by a character
         that is looked for where it could stand.
         """
-        if any(_has_replacement(key) for f in self._fields for key in self._fields[f].keys(f)):
+        if any(has_replacement(key) for f in self._fields for key in self._fields[f].keys(f)):
             return "false"
         fields = " + ".join(f"if({self.sent(name)} IS NULL, 0, 1)" for name in self._fields)
         return all_of([self._has_commas(f"{fields} - 1"), *self._texts_as_sent()])
@@ -247,10 +252,10 @@ class JsonReader:
         conditions = self._no_arrays() if self._texts else []
         for name, declared in self._fields.items():
             sent = self.sent(name)
-            if not self._texts and _may_be(declared, _like_another_type):
+            if not self._texts and may_be(declared, looks_like_another_type):
                 conditions.append(self._is_surely_text(name))
-            if _may_be(declared, _has_replacement):
-                half, bytes_ = (_has(sent, c) for c in _REPLACEMENTS)
+            if may_be(declared, has_replacement):
+                half, bytes_ = (_has(sent, c) for c in REPLACEMENTS)
                 conditions.append(f"{sent} IS NULL OR NOT {bytes_}")
                 # Half of a pair can be sent by an escape only; a question mark alone is none.
                 conditions.append(f"{sent} IS NULL OR NOT {half} OR NOT {_has(TEXT, _ESCAPE)}")
@@ -283,7 +288,7 @@ class JsonReader:
         """Return the condition that a text cannot have been sent as anything else, or is null."""
         sent = self.sent(name)
         first = f"substring({sent}, 1, 1)"
-        begins = ", ".join(f"'{c}'" for c in _STARTS_LIKE_ANOTHER_TYPE)
+        begins = ", ".join(f"'{c}'" for c in STARTS_LIKE_ANOTHER_TYPE)
         return (
             f"{sent} IS NULL OR NOT CASE WHEN {first} IN ({begins}) "
             f"THEN {matches(sent, _LIKE_ANOTHER_TYPE)} "
@@ -379,7 +384,8 @@ class JsonReader:
         unread = f"(({sent} IS NOT NULL OR {kind} IS NOT NULL) AND {quoted(name)} IS NULL)"
         told = shown(f"coalesce(to_json({variant}), 'an object')")
         sent_as = f"lower(regexp_replace(coalesce({kind}, 'object'), '[(<].*', ''))"
-        as_sent = f"concat({told}, ' was sent as ', {sent_as}, {text_literal(_not_as(declared))})"
+        not_as = text_literal(f", not as {declared.type}")
+        as_sent = f"concat({told}, ' was sent as ', {sent_as}, {not_as})"
         cases = [
             f"WHEN {quoted('_wrong', '.'.join(keys))} IS NOT NULL THEN concat("
             f"{text_literal('.'.join(keys) + ' was sent as ')}, "
@@ -413,59 +419,3 @@ def _count(character: str) -> str:
     """Return how often a character of ASCII stands in the message; patterns take far longer."""
     without = f"replace({TEXT}, {text_literal(character)}, '')"
     return f"(octet_length({TEXT}) - octet_length({without}))"
-
-
-def rounded(declared: FieldSpec) -> bool:
-    """Tell whether Spark's parser would round numbers of a field that are not read once more."""
-    if declared.type == "timestamp":
-        return declared.format == "epoch_s" and not declared.also
-    return digits(declared.type) is not None
-
-
-def _only(tree: Tree, keys: tuple[str, ...]) -> Tree:
-    """Return the part of a tree that leads to one field."""
-    first, *further = keys
-    inner = tree[first]
-    return {first: inner if isinstance(inner, str) else _only(inner, tuple(further))}
-
-
-def _is_text(declared: FieldSpec) -> bool:
-    """Tell whether a field's value is a JSON text, if it is sent as declared."""
-    return declared.type == "string" or (
-        declared.type == "timestamp" and declared.format == "iso8601"
-    )
-
-
-def _may_be(declared: FieldSpec, of_kind: Callable[[str], bool]) -> bool:
-    """Tell whether a text field's value may be a text of some kind.
-
-    The form of a time, and a list of allowed values of which none is of that kind, exclude it.
-    """
-    if declared.type != "string":
-        return False
-    return declared.allowed is None or any(of_kind(str(v)) for v in declared.allowed)
-
-
-def _like_another_type(text: str) -> bool:
-    return not text or text[0] in _STARTS_LIKE_ANOTHER_TYPE or text in ("true", "false")
-
-
-def _has_replacement(text: str) -> bool:
-    return any(character in text for character in _REPLACEMENTS)
-
-
-def _not_as(declared: FieldSpec) -> str:
-    return f", not as {declared.type}"
-
-
-def how_it_is_written(declared: FieldSpec) -> str:
-    """Return the end of a message about a value that does not hold what its field declares."""
-    if declared.type != "timestamp":
-        return f" cannot be read as {declared.type} exactly"
-    if declared.also:
-        return f" is no time as {', '.join((declared.format, *declared.also))} write it"
-    if declared.format == "iso8601":
-        example = "2026-11-24T12:00:00" + ("Z" if declared.zone is None else "")
-        return f" is not a time such as {example}, to the microsecond at most"
-    unit = {"epoch_s": "seconds", "epoch_ms": "milliseconds", "epoch_us": "microseconds"}
-    return f" is not a number of {unit[declared.format]}"
