@@ -23,6 +23,8 @@ _RELATIVE_ERROR = 1e-9
 _MAD_OF_NORMAL = 0.6745
 # Of normally distributed values the mean absolute deviation is sqrt(2 / pi) of them.
 _MEAN_DEVIATION_OF_NORMAL = math.sqrt(2 / math.pi)
+# Sums and differences of larger numbers may leave a double's range, which ends near 2^1024.
+_LARGE, _SMALLER = 2.0**1000, 2.0**-100
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,9 @@ class MedianDeviation:
 
     def judge(self, history: Sequence[float], value: float) -> Verdict:
         """Return the verdict on a value."""
+        if max(abs(value), *map(abs, history)) > _LARGE:
+            # The score is a ratio: numbers smaller by one factor have the same.
+            return self.judge([one * _SMALLER for one in history], value * _SMALLER)
         middle, mad = spread(history)
         off, least = value - middle, _RELATIVE_ERROR * abs(middle)
         if mad > least:
@@ -88,7 +93,7 @@ class MedianDeviation:
 
     def _verdict(self, score: float, basis: str) -> Verdict:
         if not math.isfinite(score):
-            # Numbers near the end of a double's range.
+            # The spread is so small that the ratio leaves a double's range.
             return Verdict(None, None, "no_spread")
         return Verdict(abs(score) > self.limit, score, basis)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -96,6 +97,24 @@ def test_any_finite_numbers_give_a_verdict(history: list[float], value: float) -
     found = MAD.judge(history, value)
     assert (found.score is None) == (found.anomalous is None)
     assert found.score is None or math.isfinite(found.score)
+
+
+largest = sys.float_info.max
+
+
+@pytest.mark.parametrize(
+    ("history", "value"),
+    [
+        pytest.param([0.0] * 3 + [largest] * 2, largest / 4, id="sum"),
+        pytest.param([largest] * 4, 0.0, id="median"),
+        pytest.param([-largest] * 3 + [largest] * 2, largest, id="distance"),
+    ],
+)
+def test_numbers_near_the_end_of_a_double_are_judged_as_smaller_ones_are(
+    history: list[float], value: float
+) -> None:
+    smaller = [one / 2**200 for one in history]
+    assert MAD.judge(history, value) == MAD.judge(smaller, value / 2**200)
 
 
 PACKAGE = """
