@@ -13,6 +13,7 @@ RINGS = ("unit", "airflow", "spark", "integration", "chaos")
 
 # A busy machine is no mistake of the code: property tests have no deadline for each example.
 settings.register_profile("streamkeeper", deadline=None)
+settings.register_profile("wide", deadline=None, max_examples=2_000)
 settings.load_profile("streamkeeper")
 
 
