@@ -65,6 +65,15 @@ def with_constants(rows: DataFrame, constants: Mapping[str, str]) -> DataFrame:
     return rows.selectExpr("*", *(f"{value} AS {name}" for name, value in constants.items()))
 
 
+def batch_number(batch: int) -> str:
+    """Return the SQL of a batch's number with which Spark compiles no code anew for each batch.
+
+    A number stands in the code that Spark generates; an array is handed to that code. Its one
+    place is 0 by a computation, as Spark would put the number in its place for a constant.
+    """
+    return f"array({batch}L)[spark_partition_id() & 0]"
+
+
 @dataclass
 class Publisher:
     """Publishes the batches of one query under one folder of the lake.
@@ -182,7 +191,7 @@ class Publisher:
 
     def _write(self, rows: DataFrame, batch: int, staging: str, messages: int) -> None:
         generation = text_literal(self.generation.generation)
-        named = self.complete(rows, {GENERATION: generation, BATCH: f"{batch}L"})
+        named = self.complete(rows, {GENERATION: generation, BATCH: batch_number(batch)})
         few = math.ceil(messages / ROWS_A_FILE)
         # Small batches make one file; a large one keeps its tasks side by side.
         if few < self.spec.source.kafka.partitions:

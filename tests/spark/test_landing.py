@@ -22,7 +22,7 @@ from streamkeeper_io.lake import published_batches, read_manifest
 from streamkeeper_spark import accounts, fence
 from streamkeeper_spark.checks import RecordChecks
 from streamkeeper_spark.files import LakeFiles
-from streamkeeper_spark.landing import Draining, Publisher, WriteNumbers
+from streamkeeper_spark.landing import Draining, Publisher, WriteNumbers, with_constants
 from streamkeeper_spark.parse import Frame
 from streamkeeper_spark.source import logged_offsets
 
@@ -70,6 +70,7 @@ def make_publisher(files: LakeFiles, spec: Spec) -> Callable[..., Publisher]:
             columns=accounts.RAW_COLUMNS,
             account=accounts.account_of_raw,
             published=changes.get("published", lambda _: None),
+            complete=changes.get("complete", with_constants),
         )
         publisher.prepare()
         return publisher
@@ -339,3 +340,31 @@ def test_files_tell_missing_from_existing(files: LakeFiles, tmp_path: Path) -> N
         files.read(f"{tmp_path}/nothing")
     with pytest.raises(FileNotFoundError):
         files.rename(f"{tmp_path}/nothing", f"{tmp_path}/new")
+
+
+def test_a_later_batch_compiles_no_code(
+    spark: SparkSession, files: LakeFiles, spec: Spec, make_publisher: Callable[..., Publisher]
+) -> None:
+    """Code with a batch's number in it would be compiled and kept for every batch."""
+    generation = begin(files, spec, 1)
+    checkpoint = fence.take_over(files, spec, generation, 1)
+    checks = RecordChecks(spec, Frame())
+    topic = {names.TOPIC_ID: "'id-1'"}
+    publisher = make_publisher(
+        generation, checkpoint, 1, complete=lambda read, batch: checks.judge(read, topic | batch)
+    )
+    # Rows that it knows beforehand Spark computes without code of its own.
+    batches = [
+        checks.read(
+            spark.createDataFrame([(None, GOOD, 0, 100 + n, NOW)], SCHEMA).localCheckpoint()
+        )
+        for n in range(3)
+    ]
+    metrics: Any = spark._jvm.org.apache.spark.metrics.source.CodegenMetrics  # type: ignore[union-attr]
+    compiled = [metrics.METRIC_COMPILATION_TIME().getCount()]
+    for batch, read in enumerate(batches):
+        log_offsets(files, checkpoint, batch, {0: 101 + batch})
+        publisher.publish(read, batch)
+        compiled.append(metrics.METRIC_COMPILATION_TIME().getCount())
+    assert sum(m.read for m in manifests(spec)) == 3
+    assert compiled[0] < compiled[1] == compiled[2] == compiled[3]
