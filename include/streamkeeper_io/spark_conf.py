@@ -50,9 +50,6 @@ def spark_conf(settings: Settings) -> dict[str, str]:
         "spark.ui.retainedJobs": "100",
         "spark.ui.retainedStages": "100",
         "spark.sql.ui.retainedExecutions": "50",
-        # A batch's number stands in the code that Spark makes of its plan, so each batch leaves
-        # one more of about 100 KB; the default keeps 1,000.
-        "spark.sql.codegen.cache.maxEntries": "200",
         "spark.scheduler.mode": "FAIR",
         # What Spark hides in its pages and plans: by the options' names.
         "spark.redaction.regex": SECRET_NAMES,

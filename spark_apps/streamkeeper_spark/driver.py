@@ -37,6 +37,7 @@ from streamkeeper_io.statsd import StatsdSender
 from streamkeeper_io.store import Store
 from streamkeeper_spark import fence, queries
 from streamkeeper_spark.files import LakeFiles
+from streamkeeper_spark.garbage import sweeping
 from streamkeeper_spark.heartbeat import Heartbeat
 from streamkeeper_spark.landing import WriteNumbers
 from streamkeeper_spark.outcome import Outcome, data_are_lost, outcome_of, worst
@@ -223,12 +224,14 @@ class Driver:
     # Watching
     def _watch(self) -> Outcome:
         """Wait for the end of a query or a request to stop; return what it means."""
-        while not self.stop_asked.wait(0.2):
-            ended = [q for q in self.queries if not q.is_active()]
-            if len(ended) == len(self.queries):
-                break
-            if any(self._outcome(q).code for q in ended):
-                break
+        with sweeping() as sweep:
+            while not self.stop_asked.wait(0.2):
+                sweep()
+                ended = [q for q in self.queries if not q.is_active()]
+                if len(ended) == len(self.queries):
+                    break
+                if any(self._outcome(q).code for q in ended):
+                    break
         return self._drain()
 
     def _drain(self) -> Outcome:

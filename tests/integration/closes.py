@@ -19,7 +19,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import yaml
-from drivers import send, wait_for
+from drivers import QUICK_JAVA, send, wait_for
 from pyspark.sql import SparkSession
 from readings import CITIES, temperature
 
@@ -38,8 +38,6 @@ from streamkeeper_spark.files import LakeFiles
 from streamkeeper_spark.outcome import Outcome
 from streamkeeper_spark.session import start_session
 
-# Small jobs end before the second compiler has paid off.
-_QUICK_JAVA = {"JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1"}
 FIRST = hour_of(datetime.now(UTC)) - 5 * HOUR
 SECOND = FIRST + HOUR
 
@@ -174,7 +172,7 @@ class Stream:
         with (self.folder / "close.log").open("wb") as log:
             return subprocess.run(
                 [sys.executable, str(path), *arguments],
-                env=dict(os.environ) | local.environment() | _QUICK_JAVA,
+                env=dict(os.environ) | local.environment() | {"JAVA_TOOL_OPTIONS": QUICK_JAVA},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -245,8 +243,7 @@ def make_stream(
 def close_session(settings: Settings) -> Iterator[SparkSession]:
     """Give a session for closes and landings, as a close has it."""
     local = settings.model_copy(update={"spark_master": "local[2]"})
-    # Small jobs end before the second compiler has paid off.
-    java = spark_conf(local)["spark.driver.extraJavaOptions"] + " -XX:TieredStopAtLevel=1"
+    java = spark_conf(local)["spark.driver.extraJavaOptions"] + f" {QUICK_JAVA}"
     extra = {
         "spark.ui.enabled": "false",
         "spark.sql.maxConcurrentOutputFileWriters": "0",

@@ -30,6 +30,8 @@ from streamkeeper_io.store import Store
 CHECKOUT = Path(__file__).parents[2]
 STREAM = CHECKOUT / "spark_apps" / "stream.py"
 SUBMIT = Path(pyspark.__file__).parent / "bin" / "spark-submit"
+# Small jobs end before the second compiler has paid off.
+QUICK_JAVA = "-XX:TieredStopAtLevel=1"
 
 
 def wait_for(condition: Callable[[], Any], what: str, seconds: float = 240.0) -> Any:
@@ -100,12 +102,12 @@ class Drivers:
         *,
         script: Path = STREAM,
         conf: Mapping[str, str] = MappingProxyType({}),
-        java: str = "",
+        java: str = QUICK_JAVA,
         **options: Any,
     ) -> RunningDriver:
         """Start a driver that takes over from whatever launch holds the app.
 
-        Parameters: conf, more properties of Spark; java, more options of its Java.
+        Parameters: conf, more properties of Spark; java, options that its Java has here only.
         """
         app = specs[0].app
         holder = self.store.holder("driver", app)
@@ -136,8 +138,7 @@ class Drivers:
         self, script: Path, folder: Path, further: Mapping[str, str], java: str
     ) -> list[str]:
         conf = spark_conf(self.settings) | {"spark.driver.memory": "1g", "spark.ui.port": "0"}
-        # Small jobs end before the second compiler has paid off.
-        conf["spark.driver.extraJavaOptions"] += f" -XX:TieredStopAtLevel=1 {java}".rstrip()
+        conf["spark.driver.extraJavaOptions"] += f" {java}"
         argv = [str(SUBMIT), "--master", self.settings.spark_master]
         for key, value in (conf | dict(further)).items():
             argv += ["--conf", f"{key}={value}"]

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from cassandra.cluster import Session
-from drivers import wait_for
+from drivers import QUICK_JAVA, wait_for
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
@@ -80,7 +80,7 @@ def spark(settings: Settings) -> Iterator[SparkSession]:
     """A session with two cores; its Python processes are this Python's."""
     os.environ["PYSPARK_PYTHON"] = sys.executable
     local = settings.model_copy(update={"spark_master": "local[2]"})
-    java = spark_conf(local)["spark.driver.extraJavaOptions"] + " -XX:TieredStopAtLevel=1"
+    java = spark_conf(local)["spark.driver.extraJavaOptions"] + f" {QUICK_JAVA}"
     session = start_session(
         local,
         "cassandra source",

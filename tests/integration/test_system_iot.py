@@ -20,7 +20,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from cassandra.cluster import Session
 from closes import Stream, close_session
 from declared import declared, own_names
-from drivers import Drivers, RunningDriver, landed, manifests, send, wait_for
+from drivers import QUICK_JAVA, Drivers, RunningDriver, landed, manifests, send, wait_for
 from keeping import connect_as_airflow
 from pyspark.sql import SparkSession
 from sinks import check_sink, folder_of
@@ -292,7 +292,7 @@ def check_dag(
     The hour holds a key that came twice, so the table has one reading less than the lake.
     """
     connect_as_airflow(system.stack, system.settings, monkeypatch)
-    monkeypatch.setenv("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
+    monkeypatch.setenv("JAVA_TOOL_OPTIONS", QUICK_JAVA)
     (dag,) = [
         dag
         for dag in build_dags(system.settings.streams)
