@@ -11,11 +11,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
-import sys
-import threading
 
-from streamkeeper.errors import StreamkeeperError
 from streamkeeper.launches import EXIT_DRAINED
 from streamkeeper.periods import Period, read_period
 from streamkeeper.redaction import redact_logs
@@ -23,10 +19,9 @@ from streamkeeper.settings import Settings
 from streamkeeper.spec.loader import load_spec
 from streamkeeper_io.store import Store
 from streamkeeper_spark.files import LakeFiles
-from streamkeeper_spark.outcome import outcome_of
-from streamkeeper_spark.output import speak_utf8
+from streamkeeper_spark.output import leave, report_failure, speak_utf8
 from streamkeeper_spark.periods import PeriodAnalysis
-from streamkeeper_spark.session import start_session
+from streamkeeper_spark.session import running_session
 
 log = logging.getLogger("streamkeeper.analyse_periods")
 
@@ -36,16 +31,10 @@ def _analyse(stream: str, period: Period | None) -> None:
     redact_logs(settings.secrets())
     spec = load_spec(settings.streams / f"{stream}.yaml")
     store = Store(settings.need("store"))
-    spark = start_session(settings, f"streamkeeper periods {stream}")
-    try:
+    with running_session(settings, f"streamkeeper periods {stream}") as spark:
         files = LakeFiles(spark, settings.need("lake"))
         for covered in PeriodAnalysis(spark, store, spec, files).run(period):
             log.info("%s covers %d closed hours", covered.period, len(covered.hours()))
-    finally:
-        # A JVM that hangs must not keep the analysis from ending.
-        stopping = threading.Thread(target=spark.stop, daemon=True)
-        stopping.start()
-        stopping.join(15)
 
 
 def main() -> int:
@@ -61,14 +50,9 @@ def main() -> int:
         period = read_period(options.period or "day", options.day) if asked else None
         _analyse(options.stream, period)
     except Exception as error:
-        code, reason = outcome_of(error, "", fenced=False)
-        # A person can act on an error of ours as it stands; any other needs its traceback.
-        log.error("%s", reason, exc_info=not isinstance(error, StreamkeeperError | ValueError))
-        return code
+        return report_failure(log, error)
     return EXIT_DRAINED
 
 
 if __name__ == "__main__":
-    exit_code = main()
-    sys.stdout.flush()
-    os._exit(exit_code)
+    leave(main())

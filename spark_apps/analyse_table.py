@@ -12,9 +12,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
-import sys
-import threading
 from datetime import datetime
 from pathlib import Path
 
@@ -33,9 +30,8 @@ from streamkeeper_spark.analysis import (
     closed_revisions,
     read_key,
 )
-from streamkeeper_spark.outcome import outcome_of
-from streamkeeper_spark.output import speak_utf8
-from streamkeeper_spark.session import start_session
+from streamkeeper_spark.output import leave, report_failure, speak_utf8
+from streamkeeper_spark.session import running_session
 
 log = logging.getLogger("streamkeeper.analyse_table")
 
@@ -70,14 +66,8 @@ def _analyse(options: argparse.Namespace) -> tuple[Analysis, Path]:
     store = Store(settings.need("store"))
     hours = options.hours or _last_closed(store, spec.name)
     closed_revisions(store, spec, hours)  # before the session, which takes seconds to start
-    spark = start_session(settings, f"streamkeeper analyse {spec.name}")
-    try:
+    with running_session(settings, f"streamkeeper analyse {spec.name}") as spark:
         found = TableAnalysis(spark, settings, spec, sink, store, key).run(hours)
-    finally:
-        # A JVM that hangs must not keep the analysis from ending.
-        stopping = threading.Thread(target=spark.stop, daemon=True)
-        stopping.start()
-        stopping.join(15)
     path = options.out or settings.state / analysis_file(spec, found.hours, found.key)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(to_markdown(found), encoding="utf-8")
@@ -97,16 +87,11 @@ def main() -> int:
     try:
         found, path = _analyse(options)
     except Exception as error:
-        code, reason = outcome_of(error, "", fenced=False)
-        # A person can act on an error of ours as it stands; any other needs its traceback.
-        log.error("%s", reason, exc_info=not isinstance(error, StreamkeeperError))
-        return code
+        return report_failure(log, error)
     print(to_markdown(found), flush=True)
     log.info("%s; kept in %s", found.verdict, path)
     return EXIT_DISAGREEMENT if found.differences else EXIT_DRAINED
 
 
 if __name__ == "__main__":
-    exit_code = main()
-    sys.stdout.flush()
-    os._exit(exit_code)
+    leave(main())

@@ -10,12 +10,8 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
-import sys
-import threading
 from datetime import UTC, datetime
 
-from streamkeeper.errors import StreamkeeperError
 from streamkeeper.hours import HOUR
 from streamkeeper.launches import EXIT_DRAINED
 from streamkeeper.names import format_hour, parse_hour
@@ -25,9 +21,8 @@ from streamkeeper.spec.loader import load_spec
 from streamkeeper_io.store import Store
 from streamkeeper_spark.close import Close
 from streamkeeper_spark.files import LakeFiles
-from streamkeeper_spark.outcome import outcome_of
-from streamkeeper_spark.output import speak_utf8
-from streamkeeper_spark.session import start_session
+from streamkeeper_spark.output import leave, report_failure, speak_utf8
+from streamkeeper_spark.session import running_session
 
 log = logging.getLogger("streamkeeper.close_hours")
 
@@ -46,19 +41,10 @@ def _close(stream: str, hours: list[datetime]) -> None:
     redact_logs(settings.secrets())
     spec = load_spec(settings.streams / f"{stream}.yaml")
     store = Store(settings.need("store"))
-    spark = start_session(
-        settings,
-        f"streamkeeper close {stream}",
-        # Hours are written one after the other, each sorted, so each file is open alone.
-        {"spark.sql.maxConcurrentOutputFileWriters": "0"},
-    )
-    try:
+    # Hours are written one after the other, each sorted, so each file is open alone.
+    alone = {"spark.sql.maxConcurrentOutputFileWriters": "0"}
+    with running_session(settings, f"streamkeeper close {stream}", alone) as spark:
         Close(spark, settings, spec, store, LakeFiles(spark, settings.need("lake"))).run(hours)
-    finally:
-        # A JVM that hangs must not keep the close from ending.
-        stopping = threading.Thread(target=spark.stop, daemon=True)
-        stopping.start()
-        stopping.join(15)
 
 
 def main() -> int:
@@ -71,14 +57,9 @@ def main() -> int:
     try:
         _close(options.stream, options.hours)
     except Exception as error:
-        code, reason = outcome_of(error, "", fenced=False)
-        # A person can act on an error of ours as it stands; any other needs its traceback.
-        log.error("%s", reason, exc_info=not isinstance(error, StreamkeeperError))
-        return code
+        return report_failure(log, error)
     return EXIT_DRAINED
 
 
 if __name__ == "__main__":
-    exit_code = main()
-    sys.stdout.flush()
-    os._exit(exit_code)
+    leave(main())

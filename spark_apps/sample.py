@@ -9,9 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
-import sys
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +16,9 @@ from streamkeeper.redaction import redact_logs
 from streamkeeper.settings import Settings
 from streamkeeper.spec.loader import load_spec
 from streamkeeper_spark.outcome import outcome_of
-from streamkeeper_spark.output import speak_utf8
+from streamkeeper_spark.output import leave, speak_utf8
 from streamkeeper_spark.sampling import take_sample
-from streamkeeper_spark.session import start_session
+from streamkeeper_spark.session import running_session
 
 
 def main() -> int:
@@ -41,20 +38,13 @@ def _sample(options: argparse.Namespace) -> tuple[dict[str, Any], int]:
     settings = Settings.from_environment()
     redact_logs(settings.secrets())
     spec = load_spec(options.declaration)
-    spark = start_session(settings, f"streamkeeper sample {spec.name}")
     try:
-        return take_sample(spark, settings, spec, options.messages), 0
+        with running_session(settings, f"streamkeeper sample {spec.name}") as spark:
+            return take_sample(spark, settings, spec, options.messages), 0
     except Exception as error:
         code, reason = outcome_of(error, "", fenced=False)
         return {"error": settings.redact(reason), "code": code}, code
-    finally:
-        # A JVM that hangs must not keep the answer waiting.
-        stopping = threading.Thread(target=spark.stop, daemon=True)
-        stopping.start()
-        stopping.join(15)
 
 
 if __name__ == "__main__":
-    exit_code = main()
-    sys.stdout.flush()
-    os._exit(exit_code)
+    leave(main())

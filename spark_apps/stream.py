@@ -8,16 +8,13 @@ fact differ, 79 a record broke a check that ends the stream, 1 anything else.
 from __future__ import annotations
 
 import argparse
-import os
-import sys
-import threading
 from pathlib import Path
 
 from streamkeeper.redaction import redact_logs
 from streamkeeper.settings import Settings
 from streamkeeper_spark.driver import Driver, Snapshot
-from streamkeeper_spark.output import speak_utf8
-from streamkeeper_spark.session import start_session
+from streamkeeper_spark.output import leave, speak_utf8
+from streamkeeper_spark.session import running_session
 
 
 def main() -> int:
@@ -29,16 +26,9 @@ def main() -> int:
     settings = Settings.from_environment()
     redact_logs(settings.secrets())
     name = f"streamkeeper {snapshot.launch.name} launch {snapshot.launch.epoch}"
-    spark = start_session(settings, name)
-    code = Driver(spark, settings, snapshot).run().code
-    # A JVM that hangs must not keep the launch from ending.
-    stopping = threading.Thread(target=spark.stop, daemon=True)
-    stopping.start()
-    stopping.join(15)
-    return code
+    with running_session(settings, name) as spark:
+        return Driver(spark, settings, snapshot).run().code
 
 
 if __name__ == "__main__":
-    exit_code = main()
-    sys.stdout.flush()
-    os._exit(exit_code)
+    leave(main())

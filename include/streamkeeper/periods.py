@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from streamkeeper.errors import StreamkeeperError
 from streamkeeper.hours import HOUR, Revision
 from streamkeeper.names import format_hour, parse_hour
 
@@ -52,19 +53,19 @@ def read_period(kind: str, day: str) -> Period:
     """Return the period that a person asks for.
 
     Parameters: kind, `day` or `all`; day, such as `2026-11-24`, only of a day.
-    Raises ValueError with what is wrong.
+    Raises StreamkeeperError with what is wrong.
     """
     if kind == "all" and not day:
         return Period()
     if kind != "day" or not day:
-        raise ValueError(
+        raise StreamkeeperError(
             f"{kind!r} and {day!r} name no period; write `day` with a day such as 2026-11-24, "
             "or `all` without one"
         )
     try:
         return Period(datetime.strptime(day, "%Y-%m-%d").date())
     except ValueError:
-        raise ValueError(f"{day!r} is not a day; write it as 2026-11-24") from None
+        raise StreamkeeperError(f"{day!r} is not a day; write it as 2026-11-24") from None
 
 
 class Covered(BaseModel):

@@ -1,11 +1,16 @@
-"""What the entry points write: one log on the standard output, as UTF-8 and in UTC."""
+"""What the entry points write and how they end: one log on the standard output, an exit code."""
 
 from __future__ import annotations
 
 import io
 import logging
+import os
 import sys
 import time
+from typing import NoReturn
+
+from streamkeeper.errors import StreamkeeperError
+from streamkeeper_spark.outcome import outcome_of
 
 
 def speak_utf8(own_level: int = logging.WARNING) -> None:
@@ -26,3 +31,17 @@ def speak_utf8(own_level: int = logging.WARNING) -> None:
     )
     for name in ("streamkeeper", "streamkeeper_spark"):
         logging.getLogger(name).setLevel(own_level)
+
+
+def report_failure(log: logging.Logger, error: Exception) -> int:
+    """Write into the log why an application ends; return its exit code."""
+    code, reason = outcome_of(error, "", fenced=False)
+    # A person can act on an error of ours as it stands; any other needs its traceback.
+    log.error("%s", reason, exc_info=not isinstance(error, StreamkeeperError))
+    return code
+
+
+def leave(code: int) -> NoReturn:
+    """End the process at once, whatever threads of Java's gateway still run."""
+    sys.stdout.flush()
+    os._exit(code)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from pyspark.sql import SparkSession
 
 from streamkeeper.settings import Settings
 from streamkeeper_io.lake import use_lake
 from streamkeeper_io.spark_conf import session_conf, spark_conf
+
+_STOP_S = 15.0
 
 
 def start_session(
@@ -29,3 +33,20 @@ def start_session(
     if active is None:
         builder = builder.master(settings.spark_master)
     return builder.getOrCreate()
+
+
+@contextmanager
+def running_session(
+    settings: Settings, name: str, extra: Mapping[str, str] | None = None
+) -> Iterator[SparkSession]:
+    """Give a session as `start_session` starts it, and stop it.
+
+    A JVM that hangs is waited for no longer than 15 seconds; `leave` ends the process then.
+    """
+    spark = start_session(settings, name, extra)
+    try:
+        yield spark
+    finally:
+        stopping = threading.Thread(target=spark.stop, daemon=True)
+        stopping.start()
+        stopping.join(_STOP_S)

@@ -270,7 +270,9 @@ def check_repeated_analysis(
     assert [c.period for c in first][-1] == "all"
     assert set(first[-1].hours()) == set(hours)
     check_periods(stream, requests, hours, began)
-    assert analysis(stream).run() == []
+    again = {covered.period for covered in analysis(stream).run()}
+    ended = {Period(began.date())} if datetime.now(UTC).date() > began.date() else set()
+    assert again <= ended, "only a day that has ended meanwhile is due again"
     paths = [period_file(stream.spec, kpi, Period()) for kpi in KPIS]
     lake = arrow_filesystem(stream.settings.lake)
     before = [lake.open_input_file(path).readall() for path in paths]

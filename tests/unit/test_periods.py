@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamkeeper.errors import LakeDisagreement
+from streamkeeper.errors import LakeDisagreement, StreamkeeperError
 from streamkeeper.hours import HOUR, Revision
 from streamkeeper.names import period_csv, period_file
 from streamkeeper.periods import Covered, Period, due_periods, read_period, wanted_periods
@@ -74,7 +74,7 @@ def test_a_period_is_due_when_a_file_is_missing_or_tells_of_other_revisions() ->
      ("week", "2026-11-24", "name no period"), ("day", "24/11/2026", "is not a day")],
 )  # fmt: skip
 def test_what_names_no_period_is_refused(kind: str, day: str, told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(StreamkeeperError, match=told):
         read_period(kind, day)
 
 
