@@ -30,7 +30,7 @@ from streamkeeper_spark.analysis import (
     closed_revisions,
     read_key,
 )
-from streamkeeper_spark.output import leave, report_failure, speak_utf8
+from streamkeeper_spark.entry import leave, report_failure, speak_utf8
 from streamkeeper_spark.session import running_session
 
 log = logging.getLogger("streamkeeper.analyse_table")

@@ -20,8 +20,8 @@ from streamkeeper.settings import Settings
 from streamkeeper.spec.loader import load_spec
 from streamkeeper_io.store import Store
 from streamkeeper_spark.close import Close
+from streamkeeper_spark.entry import leave, report_failure, speak_utf8
 from streamkeeper_spark.files import LakeFiles
-from streamkeeper_spark.output import leave, report_failure, speak_utf8
 from streamkeeper_spark.session import running_session
 
 log = logging.getLogger("streamkeeper.close_hours")

@@ -15,8 +15,8 @@ from typing import Any
 from streamkeeper.redaction import redact_logs
 from streamkeeper.settings import Settings
 from streamkeeper.spec.loader import load_spec
+from streamkeeper_spark.entry import leave, speak_utf8
 from streamkeeper_spark.outcome import outcome_of
-from streamkeeper_spark.output import leave, speak_utf8
 from streamkeeper_spark.sampling import take_sample
 from streamkeeper_spark.session import running_session
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from streamkeeper.redaction import redact_logs
 from streamkeeper.settings import Settings
 from streamkeeper_spark.driver import Driver, Snapshot
-from streamkeeper_spark.output import leave, speak_utf8
+from streamkeeper_spark.entry import leave, speak_utf8
 from streamkeeper_spark.session import running_session
 
 

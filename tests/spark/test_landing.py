@@ -360,11 +360,12 @@ def test_a_later_batch_compiles_no_code(
         )
         for n in range(3)
     ]
-    metrics: Any = spark._jvm.org.apache.spark.metrics.source.CodegenMetrics  # type: ignore[union-attr]
-    compiled = [metrics.METRIC_COMPILATION_TIME().getCount()]
+    jvm: Any = spark._jvm
+    metric = jvm.org.apache.spark.metrics.source.CodegenMetrics.METRIC_COMPILATION_TIME()
+    compiled = [metric.getCount()]
     for batch, read in enumerate(batches):
         log_offsets(files, checkpoint, batch, {0: 101 + batch})
         publisher.publish(read, batch)
-        compiled.append(metrics.METRIC_COMPILATION_TIME().getCount())
+        compiled.append(metric.getCount())
     assert sum(m.read for m in manifests(spec)) == 3
     assert compiled[0] < compiled[1] == compiled[2] == compiled[3]

@@ -1,4 +1,4 @@
-"""What the entry points write and how they end: one log on the standard output, an exit code."""
+"""What the entry points share: one log on the standard output, and how a process ends."""
 
 from __future__ import annotations
 
